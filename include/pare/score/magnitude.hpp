@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// Magnitude: S_ij = |W_ij| (LeCun et al. 1989; Han et al. 2015; Zhu & Gupta 2017).
+#pragma once
+
+#include <pare/score/criterion.hpp>
+
+namespace pare::inline PARE_ABI {
+
+struct magnitude {
+  static constexpr scope compares = scope::matrix;   // the pool that its scores are meant for
+  using needs = statistics<>;
+  static constexpr char const* name() noexcept { return "magnitude"; }
+
+  template <matrix_view W>
+  void score(W const& weights, auto const& /*stats*/, score_sink<float> out) const {
+    auto const w = as_span(weights);
+    for (index_t i = 0; i < w.rows; ++i)
+      for (index_t j = 0; j < w.cols; ++j) out(i, j) = w(i, j) < 0.0f ? -w(i, j) : w(i, j);
+  }
+};
+
+}  // namespace pare::inline PARE_ABI

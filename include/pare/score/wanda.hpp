@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Wanda: S_ij = |W_ij| * ||X_j||_2, compared within a row (Sun, Liu, Bair, Kolter 2023, arXiv 2306.11695).
+#pragma once
+
+#include <vector>
+
+#include <pare/calibrate/input_norms.hpp>
+#include <pare/score/criterion.hpp>
+
+namespace pare::inline PARE_ABI {
+
+struct wanda {
+  static constexpr scope compares = scope::row;   // the pool that its scores are meant for
+  using needs = statistics<input_norms>;
+  static constexpr char const* name() noexcept { return "wanda"; }
+
+  template <matrix_view W>
+  void score(W const& weights, auto const& stats, score_sink<float> out) const {
+    auto const w = as_span(weights);
+    input_norms const& norms = stats.template get<input_norms>();
+    PARE_EXPECTS(norms.features() == w.cols, "wanda: the statistics are of a layer with another number of inputs");
+    std::vector<float> norm(static_cast<std::size_t>(w.cols));
+    for (index_t j = 0; j < w.cols; ++j)
+      norm[static_cast<std::size_t>(j)] = static_cast<float>(norms.norm(j));
+    for (index_t i = 0; i < w.rows; ++i)
+      for (index_t j = 0; j < w.cols; ++j)
+        out(i, j) = (w(i, j) < 0.0f ? -w(i, j) : w(i, j)) * norm[static_cast<std::size_t>(j)];
+  }
+};
+
+}  // namespace pare::inline PARE_ABI

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// Dense matmul: a register tile of rows x columns, so that each load of X serves several rows.
+#pragma once
+
+#include <pare/format/dense.hpp>
+#include <pare/kernel/kernel.hpp>
+
+namespace pare::inline PARE_ABI {
+
+/// 8 rows x 2 registers with 32 registers, 4 x 2 with 16: 2 loads of X and 8 (4) broadcasts feed 16 (8) multiply-adds.
+/// Pruned elements are multiplied as zeros; matmul() calls it only where X is finite, so that this changes nothing.
+template <weight_value T>
+struct dense_tile_spmm {
+  using operand = dense<T>;
+  static constexpr char const* name() noexcept { return "tile"; }
+  template <class A>
+  static constexpr index_t panel_vectors = 2;
+  template <class A>
+  static constexpr index_t tile_rows = simd::has_32_registers<A> ? 8 : 4;
+
+  template <class A, epilogue E>
+  static void run(dense<T> const& w, x_panel x, y_tile y, E const& e, index_t r0, index_t r1) noexcept;
+
+ private:
+  template <class A, index_t Rows, index_t Vectors, epilogue E>
+  static void tile(dense<T> const& w, x_panel x, y_tile y, E const& e, index_t r) noexcept;
+};
+
+template <weight_value T>
+template <class A, epilogue E>
+void dense_tile_spmm<T>::run(dense<T> const& w, x_panel x, y_tile y, E const& e, index_t r0, index_t r1) noexcept {
+  constexpr index_t rows = tile_rows<A>;
+  index_t r = r0;
+  if (x.vectors == 2) {
+    for (; r + rows <= r1; r += rows) tile<A, rows, 2>(w, x, y, e, r);
+    for (; r < r1; ++r) tile<A, 1, 2>(w, x, y, e, r);
+  } else {
+    for (; r + rows <= r1; r += rows) tile<A, rows, 1>(w, x, y, e, r);
+    for (; r < r1; ++r) tile<A, 1, 1>(w, x, y, e, r);
+  }
+}
+
+template <weight_value T>
+template <class A, index_t Rows, index_t Vectors, epilogue E>
+void dense_tile_spmm<T>::tile(dense<T> const& w, x_panel x, y_tile y, E const& e, index_t r) noexcept {
+  using floats = simd::floats<A>;
+  constexpr index_t lanes = simd::lanes<A>;
+  floats sum[Rows][Vectors];
+  for (auto& row : sum)
+    for (floats& s : row) s = floats(0.0f);
+  T const* weights = w.values().row(r);
+  index_t const width = w.shape().cols;
+  float const* panel = x.data;
+  for (index_t k = 0; k < width; ++k, ++weights, panel += Vectors * lanes) {
+    floats columns[Vectors];
+    for (index_t t = 0; t < Vectors; ++t) columns[t] = floats::load_aligned(panel + t * lanes);
+    for (index_t i = 0; i < Rows; ++i) {
+      floats const weight(to_float(weights[i * width]));
+      for (index_t t = 0; t < Vectors; ++t) sum[i][t] = simd::multiply_add<A>(weight, columns[t], sum[i][t]);
+    }
+  }
+  for (index_t i = 0; i < Rows; ++i)
+    for (index_t t = 0; t < Vectors; ++t)
+      e(sum[i][t], r + i, x.first_column + t * lanes).store_unaligned(y.row(r + i) + t * lanes);
+}
+
+}  // namespace pare::inline PARE_ABI

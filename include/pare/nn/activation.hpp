@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// Activation functions of networks: their names in configurations, and the gated one of Llama.
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <pare/core/index.hpp>
+#include <pare/core/result.hpp>
+#include <pare/kernel/epilogue.hpp>
+
+namespace pare::inline PARE_ABI {
+
+/// e^x to about 2 units in the last place. Below -87 the result is e^-87, above 88 it is e^88; NaN stays NaN.
+///
+/// x = n ln 2 + r with |r| <= ln 2 / 2; e^r by its Taylor polynomial of degree 7 (remainder below 1e-8), 2^n by
+/// writing the exponent. The rounding to n is the addition of 1.5 * 2^23, which leaves n in the low mantissa bits.
+[[nodiscard]] inline float exponential(float x) noexcept {
+  constexpr float rounder = 12582912.0f;
+  constexpr float ln2_high = 0.693359375f;  // nine bits, so that n * ln2_high is exact
+  constexpr float ln2_low = -2.12194440e-4f;
+  x = x < -87.0f ? -87.0f : x;
+  x = x > 88.0f ? 88.0f : x;
+  float const shifted = x * 1.44269504f + rounder;
+  float const n = shifted - rounder;
+  float const r = (x - n * ln2_high) - n * ln2_low;
+  float p = 1.0f / 5040.0f;
+  p = p * r + 1.0f / 720.0f;
+  p = p * r + 1.0f / 120.0f;
+  p = p * r + 1.0f / 24.0f;
+  p = p * r + 1.0f / 6.0f;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  return p * std::bit_cast<float>((std::bit_cast<std::uint32_t>(shifted) + 127u) << 23);
+}
+
+/// gate[i] = silu(gate[i]) * up[i], the gated activation of Llama; silu(x) = x / (1 + e^-x).
+inline void swiglu(float* gate, float const* up, index_t n) noexcept {
+  for (index_t i = 0; i < n; ++i) gate[i] = gate[i] / (1.0f + exponential(-gate[i])) * up[i];
+}
+
+/// The activation called `text`, or an error that lists the known ones.
+[[nodiscard]] inline result<activation> parse_activation(std::string_view text) {
+  constexpr std::array<std::pair<std::string_view, activation>, 5> known{{{"identity", activation::none},
+                                                                          {"relu", activation::relu},
+                                                                          {"silu", activation::silu},
+                                                                          {"gelu", activation::gelu},
+                                                                          {"tanh", activation::tanh}}};
+  for (auto const& [name, kind] : known)
+    if (text == name) return kind;
+  return error{errc::unsupported, "",
+               "expected \"identity\", \"relu\", \"silu\", \"gelu\" or \"tanh\", found \"" + std::string(text) + "\""};
+}
+
+}  // namespace pare::inline PARE_ABI

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// A linear layer: weights that can be pruned, and the operand that multiplies.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <pare/format/dense.hpp>
+#include <pare/format/regular.hpp>
+#include <pare/kernel/prepare.hpp>
+
+namespace pare::inline PARE_ABI {
+
+/// What networks call before every linear layer with its input x (K, N), so that calibration can see it; the default
+/// sees nothing.
+struct no_tap {
+  template <class Layer>
+  void operator()(Layer const&, matrix_span<float const>) const noexcept {}
+};
+
+/// y = W x + b. The weights are dense with a mask; `prepare` makes a sparse operand of them where that is faster.
+class linear {
+ public:
+  linear() = default;
+  /// weight (M, K), all kept; bias (M) or empty. `name` is the weight tensor's in the checkpoint.
+  linear(std::string name, matrix<float> weight, std::vector<float> bias = {})
+      : name_(std::move(name)), weights_(std::move(weight)), bias_(std::move(bias)) {
+    PARE_EXPECTS(bias_.empty() || std::ssize(bias_) == weights_.shape().rows, "linear: the bias must have one value per output");
+  }
+
+  [[nodiscard]] std::string const& name() const noexcept { return name_; }
+  [[nodiscard]] extents shape() const noexcept { return weights_.shape(); }   // (M, K)
+  /// (M, K), pruned weights +0.
+  [[nodiscard]] matrix_span<float const> weight() const noexcept { return weights_.values().span(); }
+  [[nodiscard]] std::vector<float> const& bias() const noexcept { return bias_; }
+  /// Weights and mask as a format.
+  [[nodiscard]] dense<float> const& weights() const noexcept { return weights_; }
+
+  /// Prunes: weights outside `mask` become +0 and are no longer stored. Pre: equal shapes. Drops the prepared operand.
+  void keep(mask const& m) {
+    PARE_EXPECTS(m.shape() == shape(), "linear::keep: the mask and the weights must have equal shapes");
+    weights_ = dense<float>(weight(), m);
+    operand_ = {};
+  }
+  /// New weights of the same shape, and which of them are kept (compensation moves both).
+  void assign(matrix<float> const& weight, mask const& m) {
+    PARE_EXPECTS(weight.shape() == shape() && m.shape() == shape(), "linear::assign: the shapes must stay");
+    weights_ = dense<float>(weight.span(), m);
+    operand_ = {};
+  }
+
+  /// Lays the weights out for this machine (see pare::prepare); unprepared layers multiply densely.
+  void prepare(prepare_options const& options) {
+    if (weights_.keeps_all()) return;
+    with_regular_format(weights_, [&](auto format) { operand_ = any_operand(pare::prepare(std::move(format), options)); });
+  }
+  /// Who multiplies; the default is the calling thread.
+  void run_on(execution_ref exec) noexcept { exec_ = exec; }
+
+  /// What multiplies: "dense", "bitmap", ...
+  [[nodiscard]] char const* operand_name() const noexcept { return operand_ ? operand_.name() : weights_.name(); }
+  /// Bytes of the weights in their canonical format, and of the bias.
+  [[nodiscard]] std::size_t bytes() const {
+    std::size_t n = bias_.size() * sizeof(float);
+    with_regular_format(weights_, [&](auto const& format) { n += format.bytes(); });
+    return n;
+  }
+
+  /// y = act(scale * (W x) + b + ...). x (K, N) and y (M, N), any strides (token-major data as .transposed()). The layer's
+  /// bias takes the epilogue's place for one: e.bias must be empty where the layer has its own.
+  void forward(matrix_span<float const> x, matrix_span<float> y, layer_epilogue e = {}) const {
+    if (!bias_.empty()) {
+      PARE_EXPECTS(e.bias.empty(), "linear::forward: the layer has a bias of its own");
+      e.bias = bias_;
+    }
+    if (operand_) {
+      operand_.multiply(x, y, e, exec_);
+    } else {
+      execution_ref exec = exec_;
+      matmul(weights_, x, y, e, exec);
+    }
+  }
+
+ private:
+  std::string name_;
+  dense<float> weights_;
+  std::vector<float> bias_;
+  any_operand operand_;
+  execution_ref exec_;
+};
+
+}  // namespace pare::inline PARE_ABI

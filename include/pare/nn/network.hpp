@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// What all networks have in common: linear layers that can be listed, pruned, prepared and counted.
+#pragma once
+
+#include <concepts>
+#include <vector>
+
+#include <pare/nn/linear.hpp>
+
+namespace pare::inline PARE_ABI {
+
+/// A network of linear layers.
+///
+/// Semantics: `layers()` gives the layers that may be pruned, in forward order, always the same; the pointers are valid
+/// until the network is moved. `keeps_dense_by_default(l)`: layers that the field leaves dense unless asked (the first
+/// convolution, the output layer). A forward pass calls its tap with every layer's input just before that layer.
+template <class N>
+concept network = requires(N& net, N const& fixed, linear const& layer) {
+  { net.layers() } -> std::same_as<std::vector<linear*>>;
+  { fixed.layers() } -> std::same_as<std::vector<linear const*>>;
+  { fixed.keeps_dense_by_default(layer) } -> std::same_as<bool>;
+};
+
+/// Prepares every layer; see linear::prepare.
+template <network N>
+void prepare(N& net, prepare_options const& options) {
+  for (linear* l : net.layers()) l->prepare(options);
+}
+
+/// Lets every layer multiply on `exec`, which must outlive the network's use.
+template <network N>
+void run_on(N& net, execution_ref exec) {
+  for (linear* l : net.layers()) l->run_on(exec);
+}
+
+/// Sizes of a network's linear layers.
+struct weight_count {
+  index_t weights = 0;      // all elements
+  index_t kept = 0;         // those not pruned
+  std::size_t bytes = 0;    // in their canonical formats, biases included
+  [[nodiscard]] double sparsity() const noexcept {
+    return weights == 0 ? 0.0 : 1.0 - static_cast<double>(kept) / static_cast<double>(weights);
+  }
+};
+
+template <network N>
+[[nodiscard]] weight_count count_weights(N const& net) {
+  weight_count n;
+  for (linear const* l : net.layers()) {
+    n.weights += l->shape().size();
+    n.kept += l->weights().nnz();
+    n.bytes += l->bytes();
+  }
+  return n;
+}
+
+}  // namespace pare::inline PARE_ABI

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// Statistics of every layer of a network, collected while it runs on calibration data.
+#pragma once
+
+#include <map>
+#include <vector>
+
+#include <pare/calibrate/statistics.hpp>
+#include <pare/nn/network.hpp>
+
+namespace pare::inline PARE_ABI {
+
+/// One `Needs` (a statistics<...> list) per layer of a network, in the order of layers(). It is the tap that collects:
+///
+///     calibration<wanda::needs> stats(net);
+///     net.forward(tokens, logits, stats);
+///
+/// The network must stay where it is while collecting. The dense network's activations are seen; nothing is pruned on the way.
+template <class Needs>
+class calibration {
+ public:
+  template <network N>
+  explicit calibration(N const& net) {
+    for (linear const* l : net.layers()) {
+      index_.emplace(l, layers_.size());
+      layers_.emplace_back(l->shape().cols);
+    }
+  }
+
+  /// Adds a batch of a layer's inputs x (K, N). Layers that the network does not list are passed over.
+  void operator()(linear const& layer, matrix_span<float const> x) {
+    if (auto const found = index_.find(&layer); found != index_.end()) layers_[found->second].add(x);
+  }
+  /// Makes it what it would be had it seen the other's data too. Pre: of the same network.
+  void merge(calibration const& other) {
+    PARE_EXPECTS(other.layers_.size() == layers_.size(), "calibration::merge: both must be of the same network");
+    for (std::size_t l = 0; l < layers_.size(); ++l) layers_[l].merge(other.layers_[l]);
+  }
+  /// Statistics of the l-th layer.
+  [[nodiscard]] Needs const& operator[](std::size_t l) const noexcept { return layers_[l]; }
+  [[nodiscard]] std::size_t size() const noexcept { return layers_.size(); }
+
+ private:
+  std::map<linear const*, std::size_t> index_;
+  std::vector<Needs> layers_;
+};
+
+}  // namespace pare::inline PARE_ABI

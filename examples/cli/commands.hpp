@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// The commands of the pare program: what each is told, and what it does.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <pare/core/result.hpp>
+
+namespace pare::cli {
+
+struct inspect_options {
+  std::string path;
+  bool json = false;
+};
+
+/// How an evaluated network runs; shared by eval and prune.
+struct run_options {
+  std::string text;          // a file; for language models
+  std::string data;          // images; for classifiers
+  std::int64_t chunk = 0;    // bytes; 0: the whole text at once
+  std::int64_t limit = 0;    // bytes of text or images; 0: all
+  std::int64_t batch = 64;   // images at once
+  int threads = 1;
+  std::string operands = "auto";   // auto, sparse, dense
+};
+
+struct eval_options {
+  std::string model;
+  run_options run;
+  bool json = false;
+};
+
+struct prune_options {
+  std::string model;
+  std::string out;
+  std::string method = "magnitude";
+  std::string pattern;
+  std::string allocation = "uniform";
+  std::string calibration;
+  std::int64_t calibration_limit = 0;   // bytes or images; 0: 100,000 bytes or 1,000 images
+  std::uint64_t seed = 0;
+  std::vector<std::string> skip;
+  bool all_layers = false;
+  std::string save = "bitmask";   // bitmask, dense
+  bool replace = false;
+  run_options run;                // evaluate before saving where it names data
+  bool json = false;
+};
+
+struct generate_options {
+  std::string model;
+  std::string prompt;
+  std::int64_t tokens = 128;
+  double temperature = 0.0;
+  std::int64_t top_k = 0;
+  double top_p = 1.0;
+  std::uint64_t seed = 0;
+  int threads = 1;
+  bool json = false;
+};
+
+/// Each prints its result on stdout (as one JSON object where asked) and its progress on stderr.
+[[nodiscard]] result<void> inspect(inspect_options const& o);
+[[nodiscard]] result<void> eval(eval_options const& o);
+[[nodiscard]] result<void> prune(prune_options const& o);
+[[nodiscard]] result<void> generate(generate_options const& o);
+
+}  // namespace pare::cli

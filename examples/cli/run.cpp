@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/run.hpp"
+
+#include <array>
+#include <cstdio>
+
+#include "support/terminal.hpp"
+
+namespace pare::cli {
+
+result<std::optional<program::data_set>> read_data(run_options const& o) {
+  using data = std::optional<program::data_set>;
+  if (!o.text.empty() && !o.data.empty()) return error{errc::mismatch, "options", "--text is for language models and --data for classifiers: give one"};
+  if (!o.text.empty()) {
+    PARE_TRY(auto text, program::read_text(o.text, o.limit));
+    return data(std::move(text));
+  }
+  if (!o.data.empty()) {
+    PARE_TRY(auto images, program::read_images(o.data, program::split::test, o.limit));
+    return data(std::move(images));
+  }
+  return data();
+}
+
+void set_up(any_network& net, run_options const& o, thread_pool& pool) {
+  std::visit(
+      [&](auto& n) {
+        // Text goes through in windows of up to some hundred tokens; a convolution multiplies by a column per pixel.
+        if (o.operands != "dense") prepare(n, {.columns = 128, .may_be_dense = o.operands == "auto"});
+        if (o.threads > 1) run_on(n, pool);
+      },
+      net);
+}
+
+std::map<std::string, int> operands(any_network const& net) {
+  std::map<std::string, int> count;
+  for (linear const* l : layers(net)) ++count[l->operand_name()];
+  return count;
+}
+
+namespace {
+weight_count weights_of(any_network const& net) {
+  return std::visit([](auto const& n) { return count_weights(n); }, net);
+}
+}  // namespace
+
+nlohmann::json as_json(program::evaluation const& e, any_network const& net) {
+  weight_count const count = weights_of(net);
+  nlohmann::json out{{"network", kind(net)},       {"seconds", e.seconds},    {"weight_bytes", count.bytes},
+                     {"sparsity", count.sparsity()}, {"operands", operands(net)}};
+  if (e.is_perplexity) {
+    out["perplexity"] = e.value;
+    out["tokens"] = e.count;
+    out["windows"] = e.windows;
+  } else {
+    out["accuracy"] = e.value;
+    out["images"] = e.count;
+  }
+  return out;
+}
+
+std::string as_text(program::evaluation const& e, any_network const& net) {
+  weight_count const count = weights_of(net);
+  std::array<char, 256> line{};
+  if (e.is_perplexity) {
+    std::snprintf(line.data(), line.size(), "perplexity %.4f on %td tokens in %td windows, %.2f s", e.value, e.count, e.windows, e.seconds);
+  } else {
+    std::snprintf(line.data(), line.size(), "accuracy %.2f %% on %td images, %.2f s", 100.0 * e.value, e.count, e.seconds);
+  }
+  std::string text = line.data();
+  std::snprintf(line.data(), line.size(), "; %.1f %% of the weights pruned, %s; operands:", 100.0 * count.sparsity(),
+                program::human_bytes(static_cast<double>(count.bytes)).c_str());
+  text += line.data();
+  for (auto const& [operand, layers] : operands(net)) text += " " + std::to_string(layers) + " " + operand;
+  return text;
+}
+
+}  // namespace pare::cli

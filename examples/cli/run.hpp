@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// What eval and prune share: the data that a model is evaluated on, and how its layers run.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include <pare/kernel/thread_pool.hpp>
+
+#include "cli/commands.hpp"
+#include "support/model.hpp"
+
+namespace pare::cli {
+
+/// The data that the options name; nothing where they name none. Errors: both kinds named; those of reading.
+[[nodiscard]] result<std::optional<program::data_set>> read_data(run_options const& o);
+
+/// Lays the network's layers out as the options ask and lets them run on `pool`.
+void set_up(any_network& net, run_options const& o, thread_pool& pool);
+
+/// How many layers each kind of operand multiplies: {"dense": 1, "bitmap": 34}.
+[[nodiscard]] std::map<std::string, int> operands(any_network const& net);
+
+/// An evaluation as `pare eval --json` prints it.
+[[nodiscard]] nlohmann::json as_json(program::evaluation const& e, any_network const& net);
+
+/// The same for people, one line.
+[[nodiscard]] std::string as_text(program::evaluation const& e, any_network const& net);
+
+}  // namespace pare::cli

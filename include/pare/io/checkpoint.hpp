@@ -211,7 +211,7 @@ class checkpoint {
       PARE_TRY_VOID(open_shard(real));
     }
     for (auto const& item : weight_map->items()) {
-      auto const file = item.value().get_ref<std::string const&>();
+      auto const& file = item.value().get_ref<std::string const&>();
       auto const shard = static_cast<std::size_t>(std::distance(files.begin(), files.find(file)));
       if (shards_[shard].find(item.key()) == nullptr)
         return error{errc::missing, path.string(),

@@ -15,7 +15,19 @@
 
 namespace pare::inline PARE_ABI {
 
-/// e^x to about 2 units in the last place. Below -87 the result is e^-87, above 88 it is e^88; NaN stays NaN.
+namespace detail {
+/// x, or `bound` where x has its sign and a larger magnitude; NaN stays NaN. Done on the bits, because compilers turn
+/// a comparison of floats with a constant into a branch, and the loop around it is then not vectorised.
+[[nodiscard]] inline float limit_magnitude(float x, float bound) noexcept {
+  auto const bits = std::bit_cast<std::uint32_t>(x);
+  auto const limit = std::bit_cast<std::uint32_t>(bound);
+  std::uint32_t const infinity = (limit & 0x80000000u) | 0x7f800000u;
+  std::uint32_t const beyond = 0u - static_cast<std::uint32_t>(bits - limit <= infinity - limit);
+  return std::bit_cast<float>(bits ^ ((bits ^ limit) & beyond));
+}
+}  // namespace detail
+
+/// e^x to about 2 units in the last place, Below -87 the result is e^-87, above 88 it is e^88; NaN stays NaN.
 ///
 /// x = n ln 2 + r with |r| <= ln 2 / 2; e^r by its Taylor polynomial of degree 7 (remainder below 1e-8), 2^n by
 /// writing the exponent. The rounding to n is the addition of 1.5 * 2^23, which leaves n in the low mantissa bits.
@@ -23,8 +35,7 @@ namespace pare::inline PARE_ABI {
   constexpr float rounder = 12582912.0f;
   constexpr float ln2_high = 0.693359375f;  // nine bits, so that n * ln2_high is exact
   constexpr float ln2_low = -2.12194440e-4f;
-  x = x < -87.0f ? -87.0f : x;
-  x = x > 88.0f ? 88.0f : x;
+  x = detail::limit_magnitude(detail::limit_magnitude(x, -87.0f), 88.0f);
   float const shifted = x * 1.44269504f + rounder;
   float const n = shifted - rounder;
   float const r = (x - n * ln2_high) - n * ln2_low;

@@ -21,13 +21,23 @@ struct head_layout {
   index_t size = 0;
 };
 
+namespace detail {
+inline constexpr index_t score_block = 32;  // positions whose scores are summed in registers
+inline constexpr index_t value_block = 8;   // features of the output that are summed in registers
+}  // namespace detail
+
+/// How many scores attend() works on for a query that sees `positions` positions.
+[[nodiscard]] constexpr index_t score_space(index_t positions) noexcept {
+  return round_up(positions, detail::score_block);
+}
+
 /// Keys and values of one layer for the positions seen so far.
 struct attention_cache {
-  matrix<float> keys;    // (key_heads * size, capacity)
+  matrix<float> keys;    // (key_heads * size, capacity rounded up to whole blocks)
   matrix<float> values;  // (capacity, key_heads * size)
 
   attention_cache(head_layout heads, index_t capacity)
-      : keys(heads.key_heads * heads.size, capacity), values(capacity, heads.key_heads * heads.size) {}
+      : keys(heads.key_heads * heads.size, score_space(capacity)), values(capacity, heads.key_heads * heads.size) {}
 
   /// Stores the keys and values of T positions from `first` on. Pre: k, v (T, key_heads * size); first + T <= capacity.
   void store(matrix_span<float const> k, matrix_span<float const> v, index_t first) noexcept {
@@ -39,51 +49,52 @@ struct attention_cache {
   }
 };
 
-/// x = softmax(x), n values. An all-equal row of -Inf, or a NaN, gives NaN.
-inline void softmax(float* x, index_t n) noexcept {
-  float const top = maximum(x, n);
-  for (index_t i = 0; i < n; ++i) x[i] = exponential(x[i] - top);
-  float const inverse = 1.0f / sum_of<float>(n, [x](index_t i) { return x[i]; });
-  for (index_t i = 0; i < n; ++i) x[i] *= inverse;
-}
-
 namespace detail {
-/// scores[p] = q . keys[:, p] for p in [0, n); q is one head, keys its rows of the cache.
+/// scores[p] = q . keys[:, p] for whole blocks that cover [0, n); q is one head, keys its rows of the cache.
 inline void attention_scores(float const* q, matrix_span<float const> keys, float* scores, index_t n) noexcept {
-  index_t const size = keys.rows;
-  for (index_t p = 0; p < n; ++p) scores[p] = 0.0f;
-  index_t d = 0;
-  for (; d + 4 <= size; d += 4) {  // four features at once: a quarter of the traffic on scores
-    float const *const k0 = keys.row(d), *const k1 = keys.row(d + 1), *const k2 = keys.row(d + 2),
-                *const k3 = keys.row(d + 3);
-    float const q0 = q[d], q1 = q[d + 1], q2 = q[d + 2], q3 = q[d + 3];
-    for (index_t p = 0; p < n; ++p) scores[p] += q0 * k0[p] + q1 * k1[p] + q2 * k2[p] + q3 * k3[p];
-  }
-  for (; d < size; ++d) {
-    float const* const k = keys.row(d);
-    for (index_t p = 0; p < n; ++p) scores[p] += q[d] * k[p];
+  for (index_t first = 0; first < n; first += score_block) {
+    float total[score_block] = {};
+    for (index_t d = 0; d < keys.rows; ++d) {
+      float const* const k = keys.row(d) + first;
+      for (index_t i = 0; i < score_block; ++i) total[i] += q[d] * k[i];
+    }
+    for (index_t i = 0; i < score_block; ++i) scores[first + i] = total[i];
   }
 }
 
-/// out = sum over p in [0, n) of weights[p] * values[p, :], one head.
-inline void weighted_values(float const* weights, matrix_span<float const> values, float* out, index_t n) noexcept {
-  index_t const size = values.cols;
-  for (index_t d = 0; d < size; ++d) out[d] = 0.0f;
-  index_t p = 0;
-  for (; p + 4 <= n; p += 4) {
-    float const *const v0 = values.row(p), *const v1 = values.row(p + 1), *const v2 = values.row(p + 2),
-                *const v3 = values.row(p + 3);
-    float const w0 = weights[p], w1 = weights[p + 1], w2 = weights[p + 2], w3 = weights[p + 3];
-    for (index_t d = 0; d < size; ++d) out[d] += w0 * v0[d] + w1 * v1[d] + w2 * v2[d] + w3 * v3[d];
+/// scores[p] = e^(scale * (scores[p] - their maximum)) for p in [0, n); returns the sum. Pre: scale > 0.
+inline float exponential_weights(float* scores, index_t n, float scale) noexcept {
+  float const top = maximum(scores, n);
+  for (index_t p = 0; p < n; ++p) scores[p] = exponential(scale * (scores[p] - top));
+  return sum_of<float>(n, [scores](index_t p) { return scores[p]; });
+}
+
+/// out = factor * sum over p in [0, n) of weights[p] * values[p, :], one head.
+inline void weighted_values(float const* weights, matrix_span<float const> values, float factor, float* out,
+                            index_t n) noexcept {
+  index_t d = 0;
+  for (; d + value_block <= values.cols; d += value_block) {
+    float even[value_block] = {};  // two chains of additions, so that one need not wait for the other
+    float odd[value_block] = {};
+    index_t p = 0;
+    for (; p + 2 <= n; p += 2) {
+      float const* const v = values.row(p) + d;
+      float const* const w = values.row(p + 1) + d;
+      for (index_t i = 0; i < value_block; ++i) even[i] += weights[p] * v[i];
+      for (index_t i = 0; i < value_block; ++i) odd[i] += weights[p + 1] * w[i];
+    }
+    if (p < n)
+      for (index_t i = 0; i < value_block; ++i) even[i] += weights[p] * values(p, d + i);
+    for (index_t i = 0; i < value_block; ++i) out[d + i] = factor * (even[i] + odd[i]);
   }
-  for (; p < n; ++p)
-    for (index_t d = 0; d < size; ++d) out[d] += weights[p] * values(p, d);
+  for (; d < values.cols; ++d)
+    out[d] = factor * sum_of<float>(n, [&](index_t p) { return weights[p] * values(p, d); });
 }
 }  // namespace detail
 
 /// out[t] = softmax(q[t] K^T / sqrt(size)) V for T queries at positions first, first + 1, ...; query t sees the
-/// cached positions [0, first + t]. q, out (T, query_heads * size), rows contiguous; scores: at least first + T values.
-/// O(T * (first + T) * query_heads * size), no allocation.
+/// cached positions [0, first + t]. q, out (T, query_heads * size), rows contiguous; scores: score_space(first + T)
+/// values to work in. O(T * (first + T) * query_heads * size), no allocation. NaN among a query's scores gives NaN.
 inline void attend(head_layout heads, matrix_span<float const> q, attention_cache const& cache, index_t first,
                    matrix_span<float> out, float* scores) noexcept {
   float const scale = 1.0f / std::sqrt(static_cast<float>(heads.size));
@@ -95,9 +106,8 @@ inline void attend(head_layout heads, matrix_span<float const> q, attention_cach
     for (index_t t = 0; t < q.rows; ++t) {
       index_t const seen = first + t + 1;
       detail::attention_scores(q.row(t) + h * heads.size, keys, scores, seen);
-      for (index_t p = 0; p < seen; ++p) scores[p] *= scale;
-      softmax(scores, seen);
-      detail::weighted_values(scores, values, out.row(t) + h * heads.size, seen);
+      float const total = detail::exponential_weights(scores, seen, scale);
+      detail::weighted_values(scores, values, 1.0f / total, out.row(t) + h * heads.size, seen);
     }
   }
 }

@@ -125,7 +125,7 @@ class llama_session {
         capacity_(capacity),
         rope_(capacity, net.config().heads.size, net.config().rope_theta),
         work_(net.config(), std::min(capacity, piece)),
-        scores_(1, capacity) {
+        scores_(1, score_space(capacity)) {
     PARE_EXPECTS(capacity > 0 && capacity <= net.config().max_positions,
                  "llama_session: the capacity must be in [1, max_position_embeddings]");
     caches_.reserve(net.blocks_.size());
@@ -272,7 +272,7 @@ class llama_session {
   rope rope_;
   std::vector<attention_cache> caches_;  // one per block
   workspace work_;
-  matrix<float> scores_;  // (1, capacity)
+  matrix<float> scores_;  // (1, score_space(capacity))
 };
 
 template <class Tap>

@@ -31,11 +31,11 @@ enum class scope { row, matrix, network };
 ///  - `keep()`, `of()`: exactly keep() of each of() consecutive units of a row stay; of() = 0 where the pattern
 ///    leaves the number free and a budget decides it.
 template <class P>
-concept sparsity_pattern = std::regular<P> && requires(P const& p) {
+concept sparsity_pattern = requires(P const& p) {
   { p.unit() } -> std::same_as<extents>;
   { p.keep() } -> std::same_as<index_t>;
   { p.of() } -> std::same_as<index_t>;
-};
+} && std::regular<P>;   // last: asked of any type first, it would ask any_pattern's conversion, which asks this
 
 /// Any element on its own.
 struct unstructured {

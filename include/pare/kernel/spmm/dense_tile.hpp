@@ -7,7 +7,8 @@
 
 namespace pare::inline PARE_ABI {
 
-/// 8 rows x 2 registers with 32 registers, 4 x 2 with 16: 2 loads of X and 8 (4) broadcasts feed 16 (8) multiply-adds.
+/// 8 rows x 2 registers with 32 registers, 6 x 2 with 16: 2 loads of X and 8 (6) broadcasts feed 16 (12) multiply-adds.
+/// More than 8 accumulators are needed to hide the latency of two multiply-adds a cycle: 4 x 2 is a third slower than 6 x 2.
 /// Pruned elements are multiplied as zeros; matmul() calls it only where X is finite, so that this changes nothing.
 template <weight_value T>
 struct dense_tile_spmm {
@@ -16,12 +17,14 @@ struct dense_tile_spmm {
   template <class A>
   static constexpr index_t panel_vectors = 2;
   template <class A>
-  static constexpr index_t tile_rows = simd::has_32_registers<A> ? 8 : 4;
+  static constexpr index_t tile_rows = simd::has_32_registers<A> ? 8 : 6;
 
   template <class A, epilogue E>
   static void run(dense<T> const& w, x_panel x, y_tile y, E const& e, index_t r0, index_t r1) noexcept;
 
  private:
+  template <class A, index_t Rows, index_t Vectors, epilogue E>
+  static void rows(dense<T> const& w, x_panel x, y_tile y, E const& e, index_t r0, index_t r1) noexcept;
   template <class A, index_t Rows, index_t Vectors, epilogue E>
   static void tile(dense<T> const& w, x_panel x, y_tile y, E const& e, index_t r) noexcept;
 };
@@ -29,15 +32,20 @@ struct dense_tile_spmm {
 template <weight_value T>
 template <class A, epilogue E>
 void dense_tile_spmm<T>::run(dense<T> const& w, x_panel x, y_tile y, E const& e, index_t r0, index_t r1) noexcept {
-  constexpr index_t rows = tile_rows<A>;
-  index_t r = r0;
   if (x.vectors == 2) {
-    for (; r + rows <= r1; r += rows) tile<A, rows, 2>(w, x, y, e, r);
-    for (; r < r1; ++r) tile<A, 1, 2>(w, x, y, e, r);
+    rows<A, tile_rows<A>, 2>(w, x, y, e, r0, r1);
   } else {
-    for (; r + rows <= r1; r += rows) tile<A, rows, 1>(w, x, y, e, r);
-    for (; r < r1; ++r) tile<A, 1, 1>(w, x, y, e, r);
+    rows<A, tile_rows<A>, 1>(w, x, y, e, r0, r1);
   }
+}
+
+/// Tiles of `Rows` rows, and ever smaller ones for the rows that are left.
+template <weight_value T>
+template <class A, index_t Rows, index_t Vectors, epilogue E>
+void dense_tile_spmm<T>::rows(dense<T> const& w, x_panel x, y_tile y, E const& e, index_t r0, index_t r1) noexcept {
+  index_t r = r0;
+  for (; r + Rows <= r1; r += Rows) tile<A, Rows, Vectors>(w, x, y, e, r);
+  if constexpr (Rows > 1) rows<A, Rows / 2, Vectors>(w, x, y, e, r, r1);
 }
 
 template <weight_value T>

@@ -33,9 +33,10 @@ void generic_spmm<F>::run(F const& w, x_panel x, y_tile y, E const& e, index_t r
   if (v + 1 <= x.vectors) columns<A, 1>(w, x, v, y, e, r0, r1);
 }
 
+// flatten: clang leaves the walk over a row of blocks out of line, and then the sums live in memory.
 template <sparse_format F>
 template <class A, index_t Vectors, epilogue E>
-void generic_spmm<F>::columns(F const& w, x_panel x, index_t first, y_tile y, E const& e, index_t r0, index_t r1) noexcept {
+[[gnu::flatten]] void generic_spmm<F>::columns(F const& w, x_panel x, index_t first, y_tile y, E const& e, index_t r0, index_t r1) noexcept {
   using floats = simd::floats<A>;
   constexpr index_t lanes = simd::lanes<A>;
   index_t const stride = x.vectors * lanes;

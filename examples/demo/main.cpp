@@ -249,7 +249,7 @@ int main(int argc, char** argv) {
   app.add_option("--limit", o.limit, "Use at most this many images or bytes")->check(CLI::NonNegativeNumber);
   app.add_option("--batch", o.batch, "Images or tokens at once")->check(CLI::Range(1, 65536));
   app.add_option("--threads", o.threads, "Threads that multiply")->check(CLI::Range(1, 1024))->capture_default_str();
-  app.add_option("--report", o.report, "The HTML file to write")->capture_default_str();
+  app.add_option("--report", o.report, "The HTML file to write")->capture_default_str()->take_last();
   app.add_flag("--quick", o.quick, "Fewer methods and less data");
   try {
     app.parse(argc, argv);

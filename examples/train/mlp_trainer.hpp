@@ -188,14 +188,16 @@ class mlp_trainer {
 
   void update(std::span<float> values, float const* gradient, moments& m, float rate, float decay) const {
     constexpr float beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f;
-    auto const n = static_cast<index_t>(values.size());
-    Eigen::Map<Eigen::ArrayXf> x(values.data(), n);
-    Eigen::Map<Eigen::ArrayXf const> const g(gradient, n);
     auto const t = static_cast<float>(steps_);
     float const unbias1 = 1 / (1 - std::pow(beta1, t)), unbias2 = 1 / (1 - std::pow(beta2, t));
-    m.mean = beta1 * m.mean + (1 - beta1) * g;
-    m.square = beta2 * m.square + (1 - beta2) * g.square();
-    x -= rate * (unbias1 * m.mean / ((unbias2 * m.square).sqrt() + epsilon) + decay * x);
+    // A plain loop: Eigen's square root is approximate in registers and exact outside them, so that its result would
+    // depend on where the memory begins.
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      auto const k = static_cast<index_t>(i);
+      float const mean = m.mean[k] = beta1 * m.mean[k] + (1 - beta1) * gradient[i];
+      float const square = m.square[k] = beta2 * m.square[k] + (1 - beta2) * gradient[i] * gradient[i];
+      values[i] -= rate * (unbias1 * mean / (std::sqrt(unbias2 * square) + epsilon) + decay * values[i]);
+    }
   }
 
   training_options options_;

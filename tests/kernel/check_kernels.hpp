@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+// Checks every kernel of the registry on one architecture. Each architecture has a translation unit of its own, in
+// which every kernel is built once: identity as the epilogue, execution_ref as the execution.
+//
+// Bound: |y - reference| <= (nnz of the row + 2) 2^-23 sum |w||x|, the forward error of a sum of products in any order
+// (twice the unit roundoff an operation); inputs have both signs, so that sums cancel.
+#pragma once
+
+#include <cmath>
+#include <limits>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <pare/kernel/matmul.hpp>
+#include <pare/kernel/reference.hpp>
+#include <pare/kernel/thread_pool.hpp>
+#include <pare/select/select.hpp>
+
+#include "support/catch.hpp"
+#include "support/samples.hpp"
+
+namespace pare::test {
+
+/// A mask that F accepts: random, cut down to the structure of N:M where F has one.
+template <class F>
+mask mask_for(random_source& random, extents shape, float density) {
+  mask keep = random_mask(random, shape, density);
+  if constexpr (requires { typename F::pattern_type; })
+    keep &= select(random_matrix(random, shape), typename F::pattern_type{});
+  return keep;
+}
+
+/// The smallest shape that F can tile and that is not smaller than `wanted`; odd extents stay where they can.
+template <class F>
+extents tiled_by(extents wanted) {
+  for (index_t rows = wanted.rows;; ++rows)
+    for (index_t cols = wanted.cols; cols < wanted.cols + 32; ++cols)
+      if (F::accepts(mask({rows, cols}))) return {rows, cols};
+}
+
+/// A view of a matrix inside a larger buffer whose other elements must not be touched.
+class guarded {
+ public:
+  guarded(extents shape, index_t row_stride, index_t col_stride, index_t offset)
+      : buffer_(1, offset + std::max<index_t>(shape.rows, 1) * std::abs(row_stride) +
+                       std::max<index_t>(shape.cols, 1) * col_stride + 64),
+        view_{buffer_.data() + offset, shape.rows, shape.cols, row_stride, col_stride} {
+    for (index_t i = 0; i < buffer_.size(); ++i) buffer_.data()[i] = canary;
+  }
+  [[nodiscard]] matrix_span<float> view() const noexcept { return view_; }
+  void assign(matrix<float> const& m) {
+    for (index_t i = 0; i < m.rows(); ++i)
+      for (index_t j = 0; j < m.cols(); ++j) view_(i, j) = m(i, j);
+  }
+  /// Nothing outside of the view was written. Overwrites the view.
+  [[nodiscard]] bool intact() {
+    for (index_t i = 0; i < view_.rows; ++i)
+      for (index_t j = 0; j < view_.cols; ++j) view_(i, j) = canary;
+    for (index_t i = 0; i < buffer_.size(); ++i)
+      if (buffer_.data()[i] != canary) return false;
+    return true;
+  }
+
+ private:
+  static constexpr float canary = 12345.678f;
+  matrix<float> buffer_;
+  matrix_span<float> view_;
+};
+
+/// Whether y is W x within the bound. NaN and infinities must be where the reference has them.
+template <class F>
+bool within_bound(F const& w, matrix<float> const& x, matrix_span<float const> y) {
+  matrix<float> expected(y.shape());
+  reference::matmul(w, x.span(), expected.span());
+  for (index_t r = 0; r < y.rows; ++r)
+    for (index_t n = 0; n < y.cols; ++n) {
+      float const e = expected(r, n);
+      if (std::isnan(e) || std::isinf(e)) {
+        if (std::isnan(e) ? !std::isnan(y(r, n)) : y(r, n) != e) return false;
+        continue;
+      }
+      double sum = 0.0;
+      w.for_each_in_row(r, [&](index_t c, auto v) {
+        sum += std::abs(static_cast<double>(to_float(v)) * static_cast<double>(x(c, n)));
+      });
+      double const bound = static_cast<double>(w.row_nnz(r) + 2) * 0x1p-23 * sum;
+      if (!(std::abs(static_cast<double>(y(r, n)) - static_cast<double>(e)) <= bound)) return false;
+    }
+  return true;
+}
+
+template <class Kernel, class A>
+class kernel_check {
+ public:
+  using operand = typename Kernel::operand;
+
+  explicit kernel_check(random_source& random) : random_(random) {}
+
+  void all() {
+    INFO(std::string(operand::name()) << "/" << Kernel::name() << "/" << dtype_name<typename operand::value_type> << "/"
+                                      << A::name());
+    constexpr index_t many[] = {1, 2, 3, 15, 16, 17, 31, 33, 64, 127, 129, 200};
+    constexpr index_t one[] = {1};
+    for (extents const wanted : {extents{1, 1}, extents{5, 7}, extents{19, 67}, extents{33, 129}}) {
+      extents const shape = tiled_by<operand>(wanted);
+      for (float const density : {0.0f, 0.1f, 0.5f, 1.0f}) {
+        auto const w = operand_of(shape, density);
+        if constexpr (gemv_kernel<Kernel>) {
+          for (index_t const n : one) layouts(w, n);
+        } else {
+          for (index_t const n : many) layouts(w, n);
+        }
+      }
+    }
+    without_elements();
+    not_finite();
+    threads();
+  }
+
+ private:
+  static constexpr index_t some_columns = gemv_kernel<Kernel> ? 1 : 37;
+
+  operand operand_of(extents shape, float density) {
+    mask keep = mask_for<operand>(random_, shape, density);
+    for (index_t c = 0; c < shape.cols && shape.rows > 2; ++c) keep.set(shape.rows / 2, c, false);  // an empty row
+    if (density == 1.0f && operand::accepts(mask(shape, true))) keep.fill();
+    return compress<operand>(random_matrix(random_, shape), keep);
+  }
+  static void multiply(operand const& w, matrix_span<float const> x, matrix_span<float> y, execution_ref exec = {}) {
+    matmul_with<Kernel, A, identity, execution_ref>(w, x, y, {}, std::move(exec));
+  }
+
+  /// Aligned and contiguous, unaligned with prime strides, token-major, and strided both ways: the same bits.
+  void layouts(operand const& w, index_t n) {
+    INFO("M " << w.shape().rows << " K " << w.shape().cols << " N " << n << " nnz " << w.nnz());
+    index_t const m = w.shape().rows;
+    index_t const k = w.shape().cols;
+    auto const x = random_matrix(random_, {k, n});
+    matrix<float> first(m, n);
+    multiply(w, x.span(), first.span());
+    REQUIRE(within_bound(w, x, first.span()));
+
+    struct layout {
+      index_t x_row, x_col, y_row, y_col;
+    };
+    layout const others[] = {{n + 7, 1, n + 13, 1}, {1, k, 1, m},     {1, k + 5, 1, m + 11},
+                             {n + 2, 1, 1, m + 3},  {1, k, n + 5, 1}, {3 * n + 2, 3, 2 * n + 3, 2}};
+    for (layout const& l : others) {
+      INFO("strides of x " << l.x_row << ", " << l.x_col << "; of y " << l.y_row << ", " << l.y_col);
+      guarded in({k, n}, l.x_row, l.x_col, 3);
+      guarded out({m, n}, l.y_row, l.y_col, 5);
+      in.assign(x);
+      multiply(w, in.view(), out.view());
+      REQUIRE(same_bits(out.view(), first));
+      REQUIRE(out.intact());
+    }
+  }
+
+  void without_elements() {
+    for (extents const wanted : {extents{0, 0}, extents{0, 8}, extents{16, 0}}) {
+      operand const w = compress<operand>(matrix<float>(wanted), mask(wanted));
+      // On a thread of its own there is no working memory yet.
+      std::thread([&] {
+        matrix<float> const x(wanted.cols, some_columns);
+        guarded y({wanted.rows, some_columns}, some_columns + 3, 1, 1);
+        multiply(w, x.span(), y.view());
+        bool zero = true;
+        for (index_t r = 0; r < wanted.rows; ++r)
+          for (index_t c = 0; c < some_columns; ++c) zero = zero && y.view()(r, c) == 0.0f;
+        if (!zero || !y.intact()) empty_failed_ = true;
+      }).join();
+      REQUIRE_FALSE(empty_failed_);
+    }
+    extents const shape = tiled_by<operand>({3, 5});
+    auto const w = operand_of(shape, 0.5f);
+    guarded y({shape.rows, 0}, 4, 1, 1);
+    if constexpr (!gemv_kernel<Kernel>) {
+      multiply(w, matrix<float>(shape.cols, 0).span(), y.view());
+      REQUIRE(y.intact());
+    }
+  }
+
+  /// NaN and Inf in x reach the outputs that a stored weight connects, and no others; a stored 0 connects.
+  void not_finite() {
+    extents const shape = tiled_by<operand>({9, 21});
+    mask const keep = mask_for<operand>(random_, shape, 0.5f);
+    auto values = random_matrix(random_, shape);
+    values(1, 3) = 0.0f;
+    auto const w = compress<operand>(values, keep);
+    for (index_t const row : {index_t{3}, index_t{0}, shape.cols - 1})
+      for (float const bad : {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
+                              std::numeric_limits<float>::quiet_NaN()}) {
+        auto x = random_matrix(random_, {shape.cols, some_columns});
+        x(row, some_columns / 2) = bad;
+        for (bool const token_major : {false, true}) {
+          matrix<float> const turned(x.span().transposed());
+          matrix<float> y(shape.rows, some_columns);
+          multiply(w, token_major ? turned.span().transposed() : x.span(), y.span());
+          INFO("x(" << row << ", " << some_columns / 2 << ") = " << bad);
+          REQUIRE(within_bound(w, x, y.span()));
+        }
+      }
+  }
+
+  /// Large enough that more than one thread takes part.
+  void threads() {
+    extents const shape = tiled_by<operand>(gemv_kernel<Kernel> ? extents{1229, 1501} : extents{67, 331});
+    auto const w = operand_of(shape, 0.5f);
+    index_t const n = gemv_kernel<Kernel> ? 1 : 131;
+    REQUIRE(w.nnz() * n >= detail::parallel_threshold);
+    auto const x = random_matrix(random_, {shape.cols, n});
+    matrix<float> expected(shape.rows, n);
+    multiply(w, x.span(), expected.span());
+    REQUIRE(within_bound(w, x, expected.span()));
+    for (int count = 1; count <= 4; ++count) {
+      thread_pool pool(count);
+      matrix<float> y(shape.rows, n);
+      multiply(w, x.span(), y.span(), pool);
+      INFO(count << " threads");
+      REQUIRE(same_bits(y, expected));
+    }
+  }
+
+  random_source& random_;
+  bool empty_failed_ = false;
+};
+
+/// Whether this machine can run code for A.
+template <class A>
+bool runs_here() {
+  return [](auto const& here) {
+    if constexpr (requires { here.has(A{}); }) {
+      return here.has(A{});
+    } else {
+      return here.best >= A::version();  // before xsimd 10
+    }
+  }(xsimd::available_architectures());
+}
+
+template <class A, class T>
+void check_kernels() {
+  if constexpr (A::supported()) {
+    if (!runs_here<A>()) {
+      WARN("skipped: this machine has no " << A::name());
+      return;
+    }
+    random_source random(61);
+    int kernels = 0;
+    format_list<T>::for_each([&]<class F>() {
+      auto const check = [&]<class Kernel>() {
+        kernel_check<Kernel, A>(random).all();
+        ++kernels;
+      };
+      kernels_of<F>::spmm_list::for_each(check);
+      kernels_of<F>::gemv_list::for_each(check);
+    });
+    CHECK(kernels >= 20);  // nine formats, two kernels each, two more for dense
+  } else {
+    WARN("skipped: not compiled for " << A::name());
+  }
+}
+
+}  // namespace pare::test

@@ -6,7 +6,7 @@
 
 /// RIA without the activation's power (Zhang et al. 2024): |W_ij| relative to its row and to its column, times ||x_j||.
 struct relative_importance {
-  using needs = pare::statistics<pare::input_norms>;   // calibration collects exactly these
+  using needs = pare::statistics<pare::input_norms>;  // calibration collects exactly these
 
   template <pare::matrix_view W>
   void score(W const& weights, auto const& stats, pare::score_sink<float> out) const {

@@ -17,13 +17,13 @@ struct inspect_options {
 
 /// How an evaluated network runs; shared by eval and prune.
 struct run_options {
-  std::string text;          // a file; for language models
-  std::string data;          // images; for classifiers
-  std::int64_t chunk = 0;    // bytes; 0: the whole text at once
-  std::int64_t limit = 0;    // bytes of text or images; 0: all
-  std::int64_t batch = 64;   // images at once
+  std::string text;         // a file; for language models
+  std::string data;         // images; for classifiers
+  std::int64_t chunk = 0;   // bytes; 0: the whole text at once
+  std::int64_t limit = 0;   // bytes of text or images; 0: all
+  std::int64_t batch = 64;  // images at once
   int threads = 1;
-  std::string operands = "auto";   // auto, sparse, dense
+  std::string operands = "auto";  // auto, sparse, dense
 };
 
 struct eval_options {
@@ -39,13 +39,13 @@ struct prune_options {
   std::string pattern;
   std::string allocation = "uniform";
   std::string calibration;
-  std::int64_t calibration_limit = 0;   // bytes or images; 0: 100,000 bytes or 1,000 images
+  std::int64_t calibration_limit = 0;  // bytes or images; 0: 100,000 bytes or 1,000 images
   std::uint64_t seed = 0;
   std::vector<std::string> skip;
   bool all_layers = false;
-  std::string save = "bitmask";   // bitmask, dense
+  std::string save = "bitmask";  // bitmask, dense
   bool replace = false;
-  run_options run;                // evaluate before saving where it names data
+  run_options run;  // evaluate before saving where it names data
   bool json = false;
 };
 

@@ -12,13 +12,14 @@ namespace pare::cli {
 result<void> eval(eval_options const& o) {
   PARE_TRY(auto m, program::load_model(o.model));
   PARE_TRY(auto data, read_data(o.run));
-  if (!data && m.task == "glyphs") {   // the task draws its own data
+  if (!data && m.task == "glyphs") {  // the task draws its own data
     PARE_TRY(auto drawn, program::read_images("glyphs", program::split::test, o.run.limit));
     data = std::move(drawn);
   }
   if (!data)
-    return error{errc::missing, "options", m.is_language_model() ? "a language model is evaluated on a text: pass --text FILE"
-                                                                 : "a classifier is evaluated on images: pass --data SOURCE"};
+    return error{errc::missing, "options",
+                 m.is_language_model() ? "a language model is evaluated on a text: pass --text FILE"
+                                       : "a classifier is evaluated on images: pass --data SOURCE"};
   thread_pool pool(o.run.threads);
   set_up(m.network, o.run, pool);
   program::progress_line line(o.model);

@@ -23,7 +23,8 @@ result<void> generate(generate_options const& o) {
   auto* const net = std::get_if<llama>(&m.network);
   if (net == nullptr) return error{errc::unsupported, o.model, "only language models generate text"};
   PARE_TRY(auto const prompt, m.words->encode(o.prompt));
-  PARE_TRY(auto sample, sampler::make({static_cast<float>(o.temperature), o.top_k, static_cast<float>(o.top_p)}, random_source(o.seed)));
+  PARE_TRY(auto sample, sampler::make({static_cast<float>(o.temperature), o.top_k, static_cast<float>(o.top_p)},
+                                      random_source(o.seed)));
   thread_pool pool(o.threads);
   prepare(*net, {.columns = 1});
   if (o.threads > 1) run_on(*net, pool);
@@ -48,12 +49,14 @@ result<void> generate(generate_options const& o) {
            }));
   double const seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (o.json) {
-    nlohmann::json const out{{"text", m.words->decode(all)},      {"prompt_tokens", prompt.size()}, {"new_tokens", done.tokens.size()},
-                             {"tokens", done.tokens},             {"stopped", name(done.reason)},   {"seconds", seconds}};
+    nlohmann::json const out{{"text", m.words->decode(all)},     {"prompt_tokens", prompt.size()},
+                             {"new_tokens", done.tokens.size()}, {"tokens", done.tokens},
+                             {"stopped", name(done.reason)},     {"seconds", seconds}};
     std::cout << out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
   } else {
     std::printf("\n");
-    std::fprintf(stderr, "(%zu tokens in %.2f s; stopped: %s)\n", done.tokens.size(), seconds, std::string(name(done.reason)).c_str());
+    std::fprintf(stderr, "(%zu tokens in %.2f s; stopped: %s)\n", done.tokens.size(), seconds,
+                 std::string(name(done.reason)).c_str());
   }
   return {};
 }

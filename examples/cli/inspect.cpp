@@ -24,14 +24,19 @@ result<void> inspect_file(inspect_options const& o) {
   std::size_t bytes = 0;
   for (tensor_info const& t : file.tensors()) bytes += t.end - t.begin;
   if (o.json) {
-    nlohmann::json out{{"file", o.path}, {"tensors", nlohmann::json::array()}, {"metadata", file.metadata()}, {"bytes", bytes}};
+    nlohmann::json out{
+        {"file", o.path}, {"tensors", nlohmann::json::array()}, {"metadata", file.metadata()}, {"bytes", bytes}};
     for (tensor_info const& t : file.tensors())
-      out["tensors"].push_back(
-          {{"name", t.name}, {"dtype", name(t.dtype)}, {"shape", t.shape}, {"bytes", t.end - t.begin}, {"data_offsets", {t.begin, t.end}}});
+      out["tensors"].push_back({{"name", t.name},
+                                {"dtype", name(t.dtype)},
+                                {"shape", t.shape},
+                                {"bytes", t.end - t.begin},
+                                {"data_offsets", {t.begin, t.end}}});
     std::cout << out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
     return {};
   }
-  std::printf("%s: %zu tensors, %s\n", o.path.c_str(), file.tensors().size(), program::human_bytes(static_cast<double>(bytes)).c_str());
+  std::printf("%s: %zu tensors, %s\n", o.path.c_str(), file.tensors().size(),
+              program::human_bytes(static_cast<double>(bytes)).c_str());
   for (auto const& [key, value] : file.metadata()) std::printf("  %s = %s\n", key.c_str(), value.c_str());
   for (tensor_info const& t : file.tensors())
     std::printf("  %-8s %-16s %12s  %s\n", std::string(name(t.dtype)).c_str(), to_string(t.shape).c_str(),
@@ -44,17 +49,27 @@ result<void> inspect_folder(inspect_options const& o) {
   PARE_TRY(auto const net, load_network(file));
   auto const count = std::visit([](auto const& n) { return count_weights(n); }, net);
   if (o.json) {
-    nlohmann::json out{{"path", o.path},           {"network", kind(net)},         {"weights", count.weights},
-                       {"kept", count.kept},       {"sparsity", count.sparsity()}, {"weight_bytes", count.bytes},
-                       {"layers", nlohmann::json::array()}, {"tensors", nlohmann::json::array()}};
+    nlohmann::json out{{"path", o.path},
+                       {"network", kind(net)},
+                       {"weights", count.weights},
+                       {"kept", count.kept},
+                       {"sparsity", count.sparsity()},
+                       {"weight_bytes", count.bytes},
+                       {"layers", nlohmann::json::array()},
+                       {"tensors", nlohmann::json::array()}};
     for (linear const* l : layers(net))
-      out["layers"].push_back({{"name", l->name()}, {"shape", {l->shape().rows, l->shape().cols}}, {"kept", l->weights().nnz()}, {"bytes", l->bytes()}});
-    for (std::string const& n : file.names()) out["tensors"].push_back({{"name", n}, {"shape", file.shape(n).value_or(std::vector<index_t>{})}});
+      out["layers"].push_back({{"name", l->name()},
+                               {"shape", {l->shape().rows, l->shape().cols}},
+                               {"kept", l->weights().nnz()},
+                               {"bytes", l->bytes()}});
+    for (std::string const& n : file.names())
+      out["tensors"].push_back({{"name", n}, {"shape", file.shape(n).value_or(std::vector<index_t>{})}});
     std::cout << out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
     return {};
   }
-  std::printf("%s: %s, %td weights in %zu linear layers, %.1f %% pruned, %s\n", o.path.c_str(), std::string(kind(net)).c_str(), count.weights,
-              layers(net).size(), 100.0 * count.sparsity(), program::human_bytes(static_cast<double>(count.bytes)).c_str());
+  std::printf("%s: %s, %td weights in %zu linear layers, %.1f %% pruned, %s\n", o.path.c_str(),
+              std::string(kind(net)).c_str(), count.weights, layers(net).size(), 100.0 * count.sparsity(),
+              program::human_bytes(static_cast<double>(count.bytes)).c_str());
   for (linear const* l : layers(net)) {
     auto const size = static_cast<double>(l->shape().size());
     std::printf("  %6td x %-6td %6.1f %% pruned %12s  %s%s\n", l->shape().rows, l->shape().cols,

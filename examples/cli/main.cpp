@@ -31,11 +31,15 @@ int fail(pare::error const& e, bool json) {
 void add_run_options(CLI::App& c, run_options& o) {
   c.add_option("--text", o.text, "Evaluate a language model on this text file (UTF-8)");
   c.add_option("--data", o.data,
-               "Evaluate a classifier on these images: a folder with MNIST's files, a file or folder of CIFAR-10 records, or glyphs[:N]");
-  c.add_option("--chunk", o.chunk, "Cut the text into chunks of this many bytes, each encoded on its own and started by BOS")
+               "Evaluate a classifier on these images: a folder with MNIST's files, a file or folder of CIFAR-10 "
+               "records, or glyphs[:N]");
+  c.add_option("--chunk", o.chunk,
+               "Cut the text into chunks of this many bytes, each encoded on its own and started by BOS")
       ->check(CLI::NonNegativeNumber)
       ->type_name("BYTES");
-  c.add_option("--limit", o.limit, "Use only the first N bytes of the text, or N images")->check(CLI::NonNegativeNumber)->type_name("N");
+  c.add_option("--limit", o.limit, "Use only the first N bytes of the text, or N images")
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("N");
   c.add_option("--batch", o.batch, "Images at once")->check(CLI::Range(1, 65536))->capture_default_str();
   c.add_option("--threads", o.threads, "Threads that multiply")->check(CLI::Range(1, 1024))->capture_default_str();
   c.add_option("--operands", o.operands, "auto: the cost model chooses per layer; sparse, dense: always")
@@ -46,7 +50,8 @@ void add_run_options(CLI::App& c, run_options& o) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  bool const wants_json = std::any_of(argv + 1, argv + argc, [](char const* a) { return std::string_view(a) == "--json"; });
+  bool const wants_json =
+      std::any_of(argv + 1, argv + argc, [](char const* a) { return std::string_view(a) == "--json"; });
   CLI::App app("Prunes trained neural networks and runs what is left.", "pare");
   app.set_version_flag("--version", PARE_VERSION_STRING);
   app.require_subcommand(1);
@@ -58,31 +63,43 @@ int main(int argc, char** argv) {
   inspect_c->add_flag("--json", inspect_o.json, "Print one JSON object");
 
   eval_options eval_o;
-  CLI::App* const eval_c = app.add_subcommand("eval", "Perplexity of a language model on a text, accuracy of a classifier on images");
-  eval_c->add_option("MODEL", eval_o.model, "A model folder, or the .safetensors file of a CIFAR ResNet or a perceptron")->required();
+  CLI::App* const eval_c =
+      app.add_subcommand("eval", "Perplexity of a language model on a text, accuracy of a classifier on images");
+  eval_c
+      ->add_option("MODEL", eval_o.model, "A model folder, or the .safetensors file of a CIFAR ResNet or a perceptron")
+      ->required();
   add_run_options(*eval_c, eval_o.run);
   eval_c->add_flag("--json", eval_o.json, "Print one JSON object");
-  eval_c->footer("Text longer than the network's context is cut into windows of that many tokens, each started by BOS.");
+  eval_c->footer(
+      "Text longer than the network's context is cut into windows of that many tokens, each started by BOS.");
 
   prune_options prune_o;
   CLI::App* const prune_c = app.add_subcommand("prune", "Prune a model and write it as a model folder");
   prune_c->add_option("MODEL", prune_o.model, "As for eval")->required();
   prune_c->add_option("-o,--out", prune_o.out, "The model folder to write")->required();
-  prune_c->add_option("-p,--pattern", prune_o.pattern, "unstructured:S, N:M (N of M stay) or blockRxC:S; S is the sparsity in [0, 1)")->required();
+  prune_c
+      ->add_option("-p,--pattern", prune_o.pattern,
+                   "unstructured:S, N:M (N of M stay) or blockRxC:S; S is the sparsity in [0, 1)")
+      ->required();
   prune_c->add_option("-m,--method", prune_o.method, "magnitude, wanda (needs --calib) or random")
       ->check(CLI::IsMember({"magnitude", "wanda", "random"}))
       ->capture_default_str();
   prune_c->add_option("--allocation", prune_o.allocation, "How layers share the budget")
       ->check(CLI::IsMember({"uniform", "global", "erk"}))
       ->capture_default_str();
-  prune_c->add_option("--calib", prune_o.calibration, "Calibration data: a text file, or images as for --data (their training part)");
-  prune_c->add_option("--calib-limit", prune_o.calibration_limit, "Use only this many bytes (default 100000) or images (default 1000)")
+  prune_c->add_option("--calib", prune_o.calibration,
+                      "Calibration data: a text file, or images as for --data (their training part)");
+  prune_c
+      ->add_option("--calib-limit", prune_o.calibration_limit,
+                   "Use only this many bytes (default 100000) or images (default 1000)")
       ->check(CLI::NonNegativeNumber)
       ->type_name("N");
   prune_c->add_option("--seed", prune_o.seed, "Of the random method")->capture_default_str();
   prune_c->add_option("--skip", prune_o.skip, "Leave layers of this name dense; * matches anything; may be repeated");
-  prune_c->add_flag("--all-layers", prune_o.all_layers, "Also prune what is kept dense otherwise: the first convolution and the output layer");
-  prune_c->add_option("--save", prune_o.save, "bitmask: small, as compressed-tensors' sparse-bitmask; dense: zeros stored")
+  prune_c->add_flag("--all-layers", prune_o.all_layers,
+                    "Also prune what is kept dense otherwise: the first convolution and the output layer");
+  prune_c
+      ->add_option("--save", prune_o.save, "bitmask: small, as compressed-tensors' sparse-bitmask; dense: zeros stored")
       ->check(CLI::IsMember({"bitmask", "dense"}))
       ->capture_default_str();
   prune_c->add_flag("--replace", prune_o.replace, "Replace an existing model folder");
@@ -93,33 +110,41 @@ int main(int argc, char** argv) {
   CLI::App* const generate_c = app.add_subcommand("generate", "Continue a text");
   generate_c->add_option("MODEL", generate_o.model, "A language model's folder")->required();
   generate_c->add_option("--prompt", generate_o.prompt, "The text to continue")->capture_default_str();
-  generate_c->add_option("-n,--tokens", generate_o.tokens, "At most this many new tokens")->check(CLI::NonNegativeNumber)->capture_default_str();
-  generate_c->add_option("--temperature", generate_o.temperature, "0 takes the most likely token")->capture_default_str();
-  generate_c->add_option("--top-k", generate_o.top_k, "Sample among the k most likely tokens; 0: all")->capture_default_str();
-  generate_c->add_option("--top-p", generate_o.top_p, "Sample among the most likely tokens that reach this probability")->capture_default_str();
+  generate_c->add_option("-n,--tokens", generate_o.tokens, "At most this many new tokens")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  generate_c->add_option("--temperature", generate_o.temperature, "0 takes the most likely token")
+      ->capture_default_str();
+  generate_c->add_option("--top-k", generate_o.top_k, "Sample among the k most likely tokens; 0: all")
+      ->capture_default_str();
+  generate_c->add_option("--top-p", generate_o.top_p, "Sample among the most likely tokens that reach this probability")
+      ->capture_default_str();
   generate_c->add_option("--seed", generate_o.seed, "Of the sampling")->capture_default_str();
-  generate_c->add_option("--threads", generate_o.threads, "Threads that multiply")->check(CLI::Range(1, 1024))->capture_default_str();
+  generate_c->add_option("--threads", generate_o.threads, "Threads that multiply")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
   generate_c->add_flag("--json", generate_o.json, "Print one JSON object");
 
   try {
     app.parse(argc, argv);
   } catch (CLI::ParseError const& e) {
-    if (e.get_exit_code() == 0) return app.exit(e);   // --help, --version
+    if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
     if (!wants_json) app.exit(e);
     return wants_json ? fail({pare::errc::out_of_range, "command line", e.what()}, true) : 2;
   }
   pare::program::catch_interrupt();
   try {
-    pare::result<void> const done = inspect_c->parsed()   ? inspect(inspect_o)
-                                    : eval_c->parsed()    ? eval(eval_o)
-                                    : prune_c->parsed()   ? prune(prune_o)
-                                                          : generate(generate_o);
+    pare::result<void> const done = inspect_c->parsed() ? inspect(inspect_o)
+                                    : eval_c->parsed()  ? eval(eval_o)
+                                    : prune_c->parsed() ? prune(prune_o)
+                                                        : generate(generate_o);
     if (!done) return fail(done.error(), wants_json);
   } catch (std::bad_alloc const&) {
     return fail({pare::errc::io, "memory", "there is not enough of it for this model and data"}, wants_json);
   } catch (std::exception const& e) {
     return fail({pare::errc::io, "internal", e.what()}, wants_json);
   }
-  if (std::fflush(stdout) != 0 || !std::cout.flush()) return fail({pare::errc::io, "standard output", "it cannot be written"}, false);
+  if (std::fflush(stdout) != 0 || !std::cout.flush())
+    return fail({pare::errc::io, "standard output", "it cannot be written"}, false);
   return 0;
 }

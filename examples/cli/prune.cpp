@@ -21,19 +21,23 @@ result<std::optional<program::input_statistics>> statistics_for(prune_options co
   if (!program::needs_data(o.method)) return statistics();
   program::data_set data;
   if (m.is_language_model()) {
-    if (o.calibration.empty()) return error{errc::missing, "method '" + o.method + "'", "it needs calibration data: pass --calib TEXT_FILE"};
+    if (o.calibration.empty())
+      return error{errc::missing, "method '" + o.method + "'", "it needs calibration data: pass --calib TEXT_FILE"};
     PARE_TRY(data, program::read_text(o.calibration, o.calibration_limit > 0 ? o.calibration_limit : 100'000));
   } else {
     std::string const source = o.calibration.empty() && m.task == "glyphs" ? "glyphs" : o.calibration;
-    if (source.empty()) return error{errc::missing, "method '" + o.method + "'", "it needs calibration data: pass --calib IMAGES"};
-    PARE_TRY(data, program::read_images(source, program::split::train, o.calibration_limit > 0 ? o.calibration_limit : 1'000));
+    if (source.empty())
+      return error{errc::missing, "method '" + o.method + "'", "it needs calibration data: pass --calib IMAGES"};
+    PARE_TRY(data, program::read_images(source, program::split::train,
+                                        o.calibration_limit > 0 ? o.calibration_limit : 1'000));
   }
   program::progress_line line;
   PARE_TRY(auto stats, program::calibrate(m, data, line.callback()));
   return statistics(std::move(stats));
 }
 
-result<void> save(prune_options const& o, program::model const& m, std::vector<pruned_layer> const& done, pattern_spec const& what) {
+result<void> save(prune_options const& o, program::model const& m, std::vector<pruned_layer> const& done,
+                  pattern_spec const& what) {
   std::vector<mask> masks;
   std::vector<pruned_weight> weights;
   masks.reserve(done.size());
@@ -48,14 +52,16 @@ result<void> save(prune_options const& o, program::model const& m, std::vector<p
   std::string const structure = what.pattern.of() > 0 ? to_string(what.pattern) : "unstructured";
   PARE_TRY(auto const source, checkpoint::open(o.model));
   nlohmann::json config = source.config().is_object() ? source.config() : nlohmann::json::object();
-  if (!config.contains("model_type")) config["model_type"] = kind(m.network);   // a single file had to be recognised by its tensors
+  if (!config.contains("model_type"))
+    config["model_type"] = kind(m.network);  // a single file had to be recognised by its tensors
   return save_pruned(o.model, o.out, weights, form, config, {.structure = structure, .replace = o.replace});
 }
 
 }  // namespace
 
 result<void> prune(prune_options const& o) {
-  if (o.save != "bitmask" && o.save != "dense") return error{errc::unsupported, "--save " + o.save, "expected bitmask or dense"};
+  if (o.save != "bitmask" && o.save != "dense")
+    return error{errc::unsupported, "--save " + o.save, "expected bitmask or dense"};
   PARE_TRY(auto const what, parse_pattern(o.pattern));
   PARE_TRY(auto m, program::load_model(o.model));
   PARE_TRY(auto const data, read_data(o.run));
@@ -82,16 +88,23 @@ result<void> prune(prune_options const& o) {
 
   auto const count = std::visit([](auto const& n) { return count_weights(n); }, m.network);
   if (o.json) {
-    nlohmann::json out{{"out", o.out},         {"method", o.method},           {"pattern", to_string(what.pattern)},
-                       {"weights", count.weights}, {"kept", count.kept},       {"sparsity", count.sparsity()},
-                       {"weight_bytes", count.bytes}, {"layers", nlohmann::json::array()}};
-    for (pruned_layer const& p : *done) out["layers"].push_back({{"name", p.name}, {"shape", {p.shape.rows, p.shape.cols}}, {"kept", p.kept}});
+    nlohmann::json out{{"out", o.out},
+                       {"method", o.method},
+                       {"pattern", to_string(what.pattern)},
+                       {"weights", count.weights},
+                       {"kept", count.kept},
+                       {"sparsity", count.sparsity()},
+                       {"weight_bytes", count.bytes},
+                       {"layers", nlohmann::json::array()}};
+    for (pruned_layer const& p : *done)
+      out["layers"].push_back({{"name", p.name}, {"shape", {p.shape.rows, p.shape.cols}}, {"kept", p.kept}});
     if (e) out["evaluation"] = as_json(*e, m.network);
     std::cout << out.dump(2) << '\n';
     return {};
   }
-  std::printf("%s: %zu layers pruned by %s to %s; %.1f %% of all weights are gone, %s are left\n", o.out.c_str(), done->size(), o.method.c_str(),
-              o.pattern.c_str(), 100.0 * count.sparsity(), program::human_bytes(static_cast<double>(count.bytes)).c_str());
+  std::printf("%s: %zu layers pruned by %s to %s; %.1f %% of all weights are gone, %s are left\n", o.out.c_str(),
+              done->size(), o.method.c_str(), o.pattern.c_str(), 100.0 * count.sparsity(),
+              program::human_bytes(static_cast<double>(count.bytes)).c_str());
   if (e) std::printf("%s\n", as_text(*e, m.network).c_str());
   return {};
 }

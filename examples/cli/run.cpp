@@ -10,7 +10,8 @@ namespace pare::cli {
 
 result<std::optional<program::data_set>> read_data(run_options const& o) {
   using data = std::optional<program::data_set>;
-  if (!o.text.empty() && !o.data.empty()) return error{errc::mismatch, "options", "--text is for language models and --data for classifiers: give one"};
+  if (!o.text.empty() && !o.data.empty())
+    return error{errc::mismatch, "options", "--text is for language models and --data for classifiers: give one"};
   if (!o.text.empty()) {
     PARE_TRY(auto text, program::read_text(o.text, o.limit));
     return data(std::move(text));
@@ -46,8 +47,11 @@ weight_count weights_of(any_network const& net) {
 
 nlohmann::json as_json(program::evaluation const& e, any_network const& net) {
   weight_count const count = weights_of(net);
-  nlohmann::json out{{"network", kind(net)},       {"seconds", e.seconds},    {"weight_bytes", count.bytes},
-                     {"sparsity", count.sparsity()}, {"operands", operands(net)}};
+  nlohmann::json out{{"network", kind(net)},
+                     {"seconds", e.seconds},
+                     {"weight_bytes", count.bytes},
+                     {"sparsity", count.sparsity()},
+                     {"operands", operands(net)}};
   if (e.is_perplexity) {
     out["perplexity"] = e.value;
     out["tokens"] = e.count;
@@ -63,9 +67,11 @@ std::string as_text(program::evaluation const& e, any_network const& net) {
   weight_count const count = weights_of(net);
   std::array<char, 256> line{};
   if (e.is_perplexity) {
-    std::snprintf(line.data(), line.size(), "perplexity %.4f on %td tokens in %td windows, %.2f s", e.value, e.count, e.windows, e.seconds);
+    std::snprintf(line.data(), line.size(), "perplexity %.4f on %td tokens in %td windows, %.2f s", e.value, e.count,
+                  e.windows, e.seconds);
   } else {
-    std::snprintf(line.data(), line.size(), "accuracy %.2f %% on %td images, %.2f s", 100.0 * e.value, e.count, e.seconds);
+    std::snprintf(line.data(), line.size(), "accuracy %.2f %% on %td images, %.2f s", 100.0 * e.value, e.count,
+                  e.seconds);
   }
   std::string text = line.data();
   std::snprintf(line.data(), line.size(), "; %.1f %% of the weights pruned, %s; operands:", 100.0 * count.sparsity(),

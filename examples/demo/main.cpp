@@ -44,18 +44,31 @@ struct variant {
   char const* allocation = "uniform";
 };
 
-std::vector<variant> const all_variants = {
-    {"magnitude", "unstructured:0.5"}, {"magnitude", "unstructured:0.7"},  {"magnitude", "unstructured:0.8"},
-    {"magnitude", "unstructured:0.9"}, {"magnitude", "unstructured:0.95"}, {"magnitude", "unstructured:0.9", "global"},
-    {"magnitude", "unstructured:0.9", "erk"},
-    {"wanda", "unstructured:0.5"},     {"wanda", "unstructured:0.7"},      {"wanda", "unstructured:0.8"},
-    {"wanda", "unstructured:0.9"},     {"wanda", "unstructured:0.95"},     {"wanda", "2:4"},
-    {"wanda", "1:4"},                  {"magnitude", "2:4"},               {"magnitude", "block4x1:0.5"},
-    {"magnitude", "block4x1:0.8"},     {"wanda", "block4x1:0.8"},          {"magnitude", "block4x4:0.8"},
-    {"random", "unstructured:0.5"},    {"random", "unstructured:0.7"},     {"random", "unstructured:0.9"}};
-std::vector<variant> const quick_variants = {
-    {"magnitude", "unstructured:0.5"}, {"magnitude", "unstructured:0.9"}, {"wanda", "unstructured:0.9"}, {"wanda", "2:4"},
-    {"magnitude", "block4x1:0.8"},     {"random", "unstructured:0.9"}};
+std::vector<variant> const all_variants = {{"magnitude", "unstructured:0.5"},
+                                           {"magnitude", "unstructured:0.7"},
+                                           {"magnitude", "unstructured:0.8"},
+                                           {"magnitude", "unstructured:0.9"},
+                                           {"magnitude", "unstructured:0.95"},
+                                           {"magnitude", "unstructured:0.9", "global"},
+                                           {"magnitude", "unstructured:0.9", "erk"},
+                                           {"wanda", "unstructured:0.5"},
+                                           {"wanda", "unstructured:0.7"},
+                                           {"wanda", "unstructured:0.8"},
+                                           {"wanda", "unstructured:0.9"},
+                                           {"wanda", "unstructured:0.95"},
+                                           {"wanda", "2:4"},
+                                           {"wanda", "1:4"},
+                                           {"magnitude", "2:4"},
+                                           {"magnitude", "block4x1:0.5"},
+                                           {"magnitude", "block4x1:0.8"},
+                                           {"wanda", "block4x1:0.8"},
+                                           {"magnitude", "block4x4:0.8"},
+                                           {"random", "unstructured:0.5"},
+                                           {"random", "unstructured:0.7"},
+                                           {"random", "unstructured:0.9"}};
+std::vector<variant> const quick_variants = {{"magnitude", "unstructured:0.5"}, {"magnitude", "unstructured:0.9"},
+                                             {"wanda", "unstructured:0.9"},     {"wanda", "2:4"},
+                                             {"magnitude", "block4x1:0.8"},     {"random", "unstructured:0.9"}};
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -74,8 +87,10 @@ class forward_pass {
       images_ = matrix<float>(set.images.span().row_range(0, std::min(batch, set.images.rows())));
       logits_ = std::visit(
           [&](auto const& n) {
-            if constexpr (requires { n.classes(); }) return matrix<float>(images_.rows(), n.classes());
-            else return matrix<float>();
+            if constexpr (requires { n.classes(); })
+              return matrix<float>(images_.rows(), n.classes());
+            else
+              return matrix<float>();
           },
           m.network);
     }
@@ -83,8 +98,10 @@ class forward_pass {
   void run(any_network const& net) {
     std::visit(
         [&](auto const& n) {
-          if constexpr (requires { n.classes(); }) n.forward(images_.span(), logits_.span());
-          else n.forward(tokens_, logits_.span());
+          if constexpr (requires { n.classes(); })
+            n.forward(images_.span(), logits_.span());
+          else
+            n.forward(tokens_, logits_.span());
         },
         net);
   }
@@ -124,9 +141,11 @@ std::string processor() {
 
 void print_row(demo::report_row const& r, bool perplexity, std::string const& operands) {
   std::array<char, 32> quality{};
-  std::snprintf(quality.data(), quality.size(), perplexity ? "%.3f" : "%.2f %%", perplexity ? r.quality : 100.0 * r.quality);
-  std::printf("%-18s %-13s %7.1f %%  %10s  %10s  %9.3f ms  %6.2fx   %s\n", r.method.c_str(), r.pattern.c_str(), 100.0 * r.sparsity,
-              quality.data(), program::human_bytes(static_cast<double>(r.bytes)).c_str(), r.milliseconds, r.speedup, operands.c_str());
+  std::snprintf(quality.data(), quality.size(), perplexity ? "%.3f" : "%.2f %%",
+                perplexity ? r.quality : 100.0 * r.quality);
+  std::printf("%-18s %-13s %7.1f %%  %10s  %10s  %9.3f ms  %6.2fx   %s\n", r.method.c_str(), r.pattern.c_str(),
+              100.0 * r.sparsity, quality.data(), program::human_bytes(static_cast<double>(r.bytes)).c_str(),
+              r.milliseconds, r.speedup, operands.c_str());
   std::fflush(stdout);
 }
 
@@ -134,9 +153,12 @@ void print_row(demo::report_row const& r, bool perplexity, std::string const& op
 std::string operand_names(any_network const& net) {
   std::vector<std::pair<std::string, int>> count;
   for (linear const* l : layers(net)) {
-    auto const found = std::find_if(count.begin(), count.end(), [&](auto const& c) { return c.first == l->operand_name(); });
-    if (found == count.end()) count.emplace_back(l->operand_name(), 1);
-    else ++found->second;
+    auto const found =
+        std::find_if(count.begin(), count.end(), [&](auto const& c) { return c.first == l->operand_name(); });
+    if (found == count.end())
+      count.emplace_back(l->operand_name(), 1);
+    else
+      ++found->second;
   }
   std::string text;
   for (auto const& [name, n] : count) text += (text.empty() ? "" : ", ") + name + " x" + std::to_string(n);
@@ -148,14 +170,16 @@ void add_pictures(demo::report& report, std::string const& title, any_network co
     if (l->weights().keeps_all() || report.masks.size() >= 24) continue;
     demo::mask_picture picture{title, l->name(), l->shape().rows, l->shape().cols, {}};
     picture.kept.assign(static_cast<std::size_t>(l->shape().size()), 0);
-    for_each(l->weights(), [&](index_t r, index_t c, float) { picture.kept[static_cast<std::size_t>(r * picture.cols + c)] = 1; });
+    for_each(l->weights(),
+             [&](index_t r, index_t c, float) { picture.kept[static_cast<std::size_t>(r * picture.cols + c)] = 1; });
     report.masks.push_back(std::move(picture));
   }
 }
 
 result<program::data_set> read_data(options const& o, model const& m, program::split part) {
   if (m.is_language_model()) {
-    if (o.text.empty()) return error{errc::missing, o.model, "a language model is evaluated on a text: pass --text FILE"};
+    if (o.text.empty())
+      return error{errc::missing, o.model, "a language model is evaluated on a text: pass --text FILE"};
     PARE_TRY(auto text, program::read_text(o.text, o.limit > 0 ? o.limit : (o.quick ? 12'000 : 60'000)));
     return program::data_set(std::move(text));
   }
@@ -178,7 +202,11 @@ result<void> run(options const& o) {
   program::progress_line line("dense");
   thread_pool pool(o.threads);
   model base = dense;
-  std::visit([&](auto& n) { if (o.threads > 1) run_on(n, pool); }, base.network);
+  std::visit(
+      [&](auto& n) {
+        if (o.threads > 1) run_on(n, pool);
+      },
+      base.network);
   PARE_TRY(auto const stats, program::calibrate(base, calibration_data ? *calibration_data : data, line.callback()));
   PARE_TRY(auto const dense_quality, program::evaluate(base, data, chunk, batch, line.callback()));
   forward_pass pass(base, data, batch);
@@ -189,22 +217,26 @@ result<void> run(options const& o) {
   bool const perplexity = dense_quality.is_perplexity;
   demo::report report;
   report.title = "pare: " + std::string(kind(base.network)) + " pruned";
-  report.environment = processor() + "; " + simd::default_arch::name() + "; " + std::to_string(o.threads) + " thread(s); batch of " +
-                       std::to_string(pass.size()) + (perplexity ? " tokens" : " images");
-  report.summary = "Sparsity is that of the pruned layers; bytes are the linear layers in their canonical formats. Every time is the median of "
-                   "rounds that alternate with the dense network, and where sparse would not pay, the dense kernel runs.";
+  report.environment = processor() + "; " + simd::default_arch::name() + "; " + std::to_string(o.threads) +
+                       " thread(s); batch of " + std::to_string(pass.size()) + (perplexity ? " tokens" : " images");
+  report.summary =
+      "Sparsity is that of the pruned layers; bytes are the linear layers in their canonical formats. Every time is "
+      "the median of "
+      "rounds that alternate with the dense network, and where sparse would not pay, the dense kernel runs.";
   report.measure = perplexity ? demo::quality_measure::perplexity : demo::quality_measure::accuracy;
   report.dense = {"dense", "", 0.0, dense_quality.value, static_cast<index_t>(count.bytes), 1e3 * dense_time[0], 1.0};
 
-  std::printf("%s: %s, %td weights in %zu linear layers; %td %s\n%s\n\n", o.model.c_str(), std::string(kind(base.network)).c_str(), count.weights,
-              layers(base.network).size(), dense_quality.count, perplexity ? "tokens" : "images", report.environment.c_str());
-  std::printf("%-18s %-13s %9s  %10s  %10s  %12s  %7s   %s\n", "method", "pattern", "sparsity", perplexity ? "perplexity" : "accuracy", "bytes",
-              "per batch", "speed", "runs as");
+  std::printf("%s: %s, %td weights in %zu linear layers; %td %s\n%s\n\n", o.model.c_str(),
+              std::string(kind(base.network)).c_str(), count.weights, layers(base.network).size(), dense_quality.count,
+              perplexity ? "tokens" : "images", report.environment.c_str());
+  std::printf("%-18s %-13s %9s  %10s  %10s  %12s  %7s   %s\n", "method", "pattern", "sparsity",
+              perplexity ? "perplexity" : "accuracy", "bytes", "per batch", "speed", "runs as");
   print_row(report.dense, perplexity, operand_names(base.network));
 
   std::string left_out;
   for (variant const& v : o.quick ? quick_variants : all_variants) {
-    std::string const label = std::string(v.method) + (std::string(v.allocation) == "uniform" ? "" : std::string(", ") + v.allocation);
+    std::string const label =
+        std::string(v.method) + (std::string(v.allocation) == "uniform" ? "" : std::string(", ") + v.allocation);
     line.title(label + " " + v.pattern);
     PARE_TRY(auto const what, parse_pattern(v.pattern));
     model m = base;
@@ -226,8 +258,8 @@ result<void> run(options const& o) {
       size += p.shape.size();
     }
     weight_count const left = std::visit([](auto const& n) { return count_weights(n); }, m.network);
-    report.rows.push_back({label, to_string(what.pattern), 1.0 - static_cast<double>(kept) / static_cast<double>(size), quality.value,
-                           static_cast<index_t>(left.bytes), 1e3 * times[1], times[0] / times[1]});
+    report.rows.push_back({label, to_string(what.pattern), 1.0 - static_cast<double>(kept) / static_cast<double>(size),
+                           quality.value, static_cast<index_t>(left.bytes), 1e3 * times[1], times[0] / times[1]});
     print_row(report.rows.back(), perplexity, operand_names(m.network));
     if (what.target.value >= 0.5 && what.target.value <= 0.8 && std::string(v.method) != "random")
       add_pictures(report, label + ", " + v.pattern, m.network);
@@ -244,7 +276,8 @@ int main(int argc, char** argv) {
   options o;
   CLI::App app("Prunes a trained network in several ways and runs each beside the dense one.", "pare_demo");
   app.add_option("MODEL", o.model, "A model folder, or a .safetensors file; default: the network that comes with pare");
-  app.add_option("--data", o.data, "Images for a classifier: a folder with MNIST's files, CIFAR-10 records, or glyphs[:N]");
+  app.add_option("--data", o.data,
+                 "Images for a classifier: a folder with MNIST's files, CIFAR-10 records, or glyphs[:N]");
   app.add_option("--text", o.text, "Text for a language model");
   app.add_option("--limit", o.limit, "Use at most this many images or bytes")->check(CLI::NonNegativeNumber);
   app.add_option("--batch", o.batch, "Images or tokens at once")->check(CLI::Range(1, 65536));

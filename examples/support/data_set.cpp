@@ -20,7 +20,8 @@ namespace fs = std::filesystem;
 namespace {
 
 /// Rows of bytes as floats, at most `limit`.
-labelled_images as_images(std::span<std::uint8_t const> pixels, std::vector<std::uint8_t> labels, index_t values, index_t limit) {
+labelled_images as_images(std::span<std::uint8_t const> pixels, std::vector<std::uint8_t> labels, index_t values,
+                          index_t limit) {
   auto const all = static_cast<index_t>(labels.size());
   index_t const count = limit > 0 ? std::min(limit, all) : all;
   labels.resize(static_cast<std::size_t>(count));
@@ -49,7 +50,8 @@ result<labelled_images> read_mnist(fs::path const& images, fs::path const& label
   PARE_TRY(auto classes, read_idx_labels(labels));
   if (std::ssize(classes) != pictures.count)
     return error{errc::mismatch, labels.string(),
-                 "expected one label for each of the " + std::to_string(pictures.count) + " images, found " + std::to_string(classes.size())};
+                 "expected one label for each of the " + std::to_string(pictures.count) + " images, found " +
+                     std::to_string(classes.size())};
   return as_images(pictures.pixels, std::move(classes), pictures.rows * pictures.cols, limit);
 }
 

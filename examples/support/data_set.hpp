@@ -23,7 +23,8 @@ enum class split { train, test };
 
 /// Reads `source`:
 ///  - "glyphs" or "glyphs:N": N (default 10000) drawn characters, other ones for each split;
-///  - a folder with MNIST's idx files (t10k-* or train-*, .gz or not), or one images file whose labels file lies beside it;
+///  - a folder with MNIST's idx files (t10k-* or train-*, .gz or not), or one images file whose labels file lies beside
+///  it;
 ///  - a file of CIFAR-10 records, or a folder with exactly one *.bin (or test_batch.bin / data_batch_1.bin).
 /// At most `limit` images (0 = all). Errors: files missing or malformed, as many labels as images.
 [[nodiscard]] result<labelled_images> read_images(std::string const& source, split part, index_t limit = 0);

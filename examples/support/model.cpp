@@ -37,12 +37,16 @@ result<evaluation> evaluate(model const& m, data_set const& data, index_t chunk,
       [&]<class Net>(Net const& net) -> result<evaluation> {
         if constexpr (std::same_as<Net, llama>) {
           auto const* const text = std::get_if<std::string>(&data);
-          if (text == nullptr) return error{errc::mismatch, m.path.string(), "this is a language model: it is evaluated on a text (--text FILE)"};
+          if (text == nullptr)
+            return error{errc::mismatch, m.path.string(),
+                         "this is a language model: it is evaluated on a text (--text FILE)"};
           PARE_TRY(auto const r, perplexity(net, *m.words, *text, {.chunk_bytes = chunk, .report = report}));
           return evaluation{true, r.perplexity, r.tokens, r.windows, r.seconds};
         } else {
           auto const* const set = std::get_if<labelled_images>(&data);
-          if (set == nullptr) return error{errc::mismatch, m.path.string(), "this is a classifier: it is evaluated on images (--data SOURCE)"};
+          if (set == nullptr)
+            return error{errc::mismatch, m.path.string(),
+                         "this is a classifier: it is evaluated on images (--data SOURCE)"};
           PARE_TRY(auto const r, accuracy(net, set->images.span(), set->labels, batch, report));
           return evaluation{false, r.accuracy, r.count, 0, r.seconds};
         }
@@ -52,16 +56,19 @@ result<evaluation> evaluate(model const& m, data_set const& data, index_t chunk,
 
 namespace {
 
-result<void> run_on_text(llama const& net, tokenizer const& words, std::string const& text, input_statistics& stats, progress report) {
-  PARE_TRY(auto const tokens, words.encode(text));   // BOS first
+result<void> run_on_text(llama const& net, tokenizer const& words, std::string const& text, input_statistics& stats,
+                         progress report) {
+  PARE_TRY(auto const tokens, words.encode(text));  // BOS first
   auto const window = static_cast<std::size_t>(net.config().max_positions - 1);
   std::vector<int> piece;
   for (std::size_t first = 1; first < tokens.size(); first += window) {
     auto const count = std::min(window, tokens.size() - first);
     piece.assign(1, tokens.front());
-    piece.insert(piece.end(), tokens.begin() + static_cast<index_t>(first), tokens.begin() + static_cast<index_t>(first + count));
+    piece.insert(piece.end(), tokens.begin() + static_cast<index_t>(first),
+                 tokens.begin() + static_cast<index_t>(first + count));
     llama_session session(net, std::ssize(piece));
-    matrix<float> logits(1, net.config().vocab_size);   // only the states before it matter; the output layer sees the last
+    matrix<float> logits(1,
+                         net.config().vocab_size);  // only the states before it matter; the output layer sees the last
     PARE_TRY_VOID(session.forward(piece, logits.span(), stats));
     if (!report("calibrate", static_cast<index_t>(first + count), std::ssize(tokens)))
       return error{errc::cancelled, "calibrate", "cancelled"};
@@ -73,7 +80,8 @@ template <class Net>
 result<void> run_on_images(Net const& net, labelled_images const& set, input_statistics& stats, progress report) {
   if (set.images.cols() != net.input_size())
     return error{errc::mismatch, "calibration images",
-                 "expected " + std::to_string(net.input_size()) + " values each, which the network takes, found " + std::to_string(set.images.cols())};
+                 "expected " + std::to_string(net.input_size()) + " values each, which the network takes, found " +
+                     std::to_string(set.images.cols())};
   constexpr index_t batch = 64;
   matrix<float> logits(batch, net.classes());
   for (index_t first = 0; first < set.images.rows(); first += batch) {
@@ -92,11 +100,13 @@ result<input_statistics> calibrate(model const& m, data_set const& data, progres
         input_statistics stats(net);
         if constexpr (std::same_as<Net, llama>) {
           auto const* const text = std::get_if<std::string>(&data);
-          if (text == nullptr) return error{errc::mismatch, m.path.string(), "this is a language model: it is calibrated on a text"};
+          if (text == nullptr)
+            return error{errc::mismatch, m.path.string(), "this is a language model: it is calibrated on a text"};
           PARE_TRY_VOID(run_on_text(net, *m.words, *text, stats, report));
         } else {
           auto const* const set = std::get_if<labelled_images>(&data);
-          if (set == nullptr) return error{errc::mismatch, m.path.string(), "this is a classifier: it is calibrated on images"};
+          if (set == nullptr)
+            return error{errc::mismatch, m.path.string(), "this is a classifier: it is calibrated on images"};
           PARE_TRY_VOID(run_on_images(net, *set, stats, report));
         }
         return stats;
@@ -107,8 +117,11 @@ result<input_statistics> calibrate(model const& m, data_set const& data, progres
 namespace {
 
 template <network Net, criterion C>
-result<std::vector<pruned_layer>> prune_with(Net& net, C const& method, prune_request const& r, calibration<typename C::needs> const& stats) {
-  auto const run = [&](auto const& allocator) { return pare::prune(net, method, r.what.pattern, r.what.target, stats, allocator, r.settings); };
+result<std::vector<pruned_layer>> prune_with(Net& net, C const& method, prune_request const& r,
+                                             calibration<typename C::needs> const& stats) {
+  auto const run = [&](auto const& allocator) {
+    return pare::prune(net, method, r.what.pattern, r.what.target, stats, allocator, r.settings);
+  };
   if (r.allocation == "uniform") return run(uniform{});
   if (r.allocation == "global") return run(global{});
   if (r.allocation == "erk") return run(erk{});
@@ -121,9 +134,11 @@ result<std::vector<pruned_layer>> prune(model& m, prune_request const& r, input_
   return std::visit(
       [&](auto& net) -> result<std::vector<pruned_layer>> {
         if (r.method == "magnitude") return prune_with(net, magnitude{}, r, calibration<magnitude::needs>(net));
-        if (r.method == "random") return prune_with(net, random_score{r.seed}, r, calibration<random_score::needs>(net));
+        if (r.method == "random")
+          return prune_with(net, random_score{r.seed}, r, calibration<random_score::needs>(net));
         if (r.method == "wanda") {
-          if (stats == nullptr) return error{errc::missing, "method 'wanda'", "it needs calibration data: pass --calib"};
+          if (stats == nullptr)
+            return error{errc::missing, "method 'wanda'", "it needs calibration data: pass --calib"};
           return prune_with(net, wanda{}, r, *stats);
         }
         return error{errc::unsupported, "method '" + r.method + "'", "expected magnitude, wanda or random"};

@@ -25,10 +25,10 @@
 namespace pare::program {
 
 struct model {
-  std::filesystem::path path;          // the folder or file that it was read from
+  std::filesystem::path path;  // the folder or file that it was read from
   any_network network;
-  std::optional<tokenizer> words;      // of a language model
-  std::string task;                    // of a perceptron: "glyphs", "mnist", ...; else empty
+  std::optional<tokenizer> words;  // of a language model
+  std::string task;                // of a perceptron: "glyphs", "mnist", ...; else empty
 
   [[nodiscard]] bool is_language_model() const noexcept { return std::holds_alternative<llama>(network); }
 };
@@ -43,15 +43,16 @@ using data_set = std::variant<std::string, labelled_images>;
 /// What an evaluation found.
 struct evaluation {
   bool is_perplexity = false;
-  double value = 0.0;      // perplexity, or accuracy in [0, 1]
-  index_t count = 0;       // predicted tokens, or images
-  index_t windows = 0;     // of a text: pieces that were started by BOS
+  double value = 0.0;   // perplexity, or accuracy in [0, 1]
+  index_t count = 0;    // predicted tokens, or images
+  index_t windows = 0;  // of a text: pieces that were started by BOS
   double seconds = 0.0;
 };
 
 /// Perplexity on a text (chunk: bytes a chunk, 0 = the text as a whole; see pare/nn/evaluate.hpp) or accuracy on images
 /// (batch: images at once). Errors: data of the wrong kind for the model; those of perplexity and accuracy.
-[[nodiscard]] result<evaluation> evaluate(model const& m, data_set const& data, index_t chunk, index_t batch, progress report = {});
+[[nodiscard]] result<evaluation> evaluate(model const& m, data_set const& data, index_t chunk, index_t batch,
+                                          progress report = {});
 
 /// What the methods that need data read: the norms of each layer's inputs.
 using input_statistics = calibration<statistics<input_norms>>;
@@ -61,17 +62,18 @@ using input_statistics = calibration<statistics<input_norms>>;
 
 /// A pruning job in words.
 struct prune_request {
-  std::string method = "magnitude";      // magnitude, wanda, random
+  std::string method = "magnitude";  // magnitude, wanda, random
   pattern_spec what;
-  std::string allocation = "uniform";    // uniform, global, erk
-  std::uint64_t seed = 0;                // of random
+  std::string allocation = "uniform";  // uniform, global, erk
+  std::uint64_t seed = 0;              // of random
   prune_settings settings{};
 };
 
 [[nodiscard]] inline bool needs_data(std::string_view method) noexcept { return method == "wanda"; }
 
-/// Prunes the model's network. `stats`: from calibrate, of a network of the same shape; may be null for methods that need
-/// none. Errors: unknown names; those of pare::prune.
-[[nodiscard]] result<std::vector<pruned_layer>> prune(model& m, prune_request const& request, input_statistics const* stats);
+/// Prunes the model's network. `stats`: from calibrate, of a network of the same shape; may be null for methods that
+/// need none. Errors: unknown names; those of pare::prune.
+[[nodiscard]] result<std::vector<pruned_layer>> prune(model& m, prune_request const& request,
+                                                      input_statistics const* stats);
 
 }  // namespace pare::program

@@ -34,8 +34,8 @@ bool progress_line::operator()(std::string_view what, index_t done, index_t tota
   std::string bar(static_cast<std::size_t>(filled), '#');
   bar.resize(width, '.');
   int const percent = total > 0 ? static_cast<int>(100 * done / total) : 0;
-  std::fprintf(stderr, "\r\x1b[K%s%s%.*s [%s] %3d %%", title_.c_str(), title_.empty() ? "" : ": ", static_cast<int>(what.size()),
-               what.data(), bar.c_str(), percent);
+  std::fprintf(stderr, "\r\x1b[K%s%s%.*s [%s] %3d %%", title_.c_str(), title_.empty() ? "" : ": ",
+               static_cast<int>(what.size()), what.data(), bar.c_str(), percent);
   std::fflush(stderr);
   return true;
 }

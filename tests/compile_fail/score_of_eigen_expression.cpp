@@ -6,5 +6,5 @@
 Eigen::MatrixXf const a(2, 2);
 auto good() { return pare::score(Eigen::MatrixXf(a + a), pare::magnitude{}); }
 #ifdef PARE_MUST_FAIL
-auto bad() { return pare::score(a + a, pare::magnitude{}); }   // not in memory
+auto bad() { return pare::score(a + a, pare::magnitude{}); }  // not in memory
 #endif

@@ -23,21 +23,11 @@ namespace {
 /// output layer of its own.
 model_folder small_llama() {
   model_folder f;
-  f.config = {{"model_type", "llama"},
-              {"hidden_size", 10},
-              {"intermediate_size", 14},
-              {"num_hidden_layers", 2},
-              {"num_attention_heads", 4},
-              {"num_key_value_heads", 2},
-              {"head_dim", 6},
-              {"vocab_size", 23},
-              {"max_position_embeddings", 700},
-              {"rms_norm_eps", 1e-5},
-              {"rope_theta", 500.0},
-              {"tie_word_embeddings", false},
-              {"attention_bias", true},
-              {"mlp_bias", true},
-              {"bos_token_id", 1},
+  f.config = {{"model_type", "llama"},  {"hidden_size", 10},        {"intermediate_size", 14},
+              {"num_hidden_layers", 2}, {"num_attention_heads", 4}, {"num_key_value_heads", 2},
+              {"head_dim", 6},          {"vocab_size", 23},         {"max_position_embeddings", 700},
+              {"rms_norm_eps", 1e-5},   {"rope_theta", 500.0},      {"tie_word_embeddings", false},
+              {"attention_bias", true}, {"mlp_bias", true},         {"bos_token_id", 1},
               {"eos_token_id", {2, 5}}};
   f.add("model.embed_tokens.weight", {23, 10}, -1.0f, 1.0f);
   f.add("lm_head.weight", {23, 10}, -1.0f, 1.0f);
@@ -46,10 +36,11 @@ model_folder small_llama() {
     f.add(b + "input_layernorm.weight", {10}, 0.5f, 1.5f);
     f.add(b + "post_attention_layernorm.weight", {10}, 0.5f, 1.5f);
     using shape_of_layer = std::pair<std::string, extents>;
-    for (auto const& [name, e] : {shape_of_layer{"self_attn.q_proj", {24, 10}}, shape_of_layer{"self_attn.k_proj", {12, 10}},
-                                  shape_of_layer{"self_attn.v_proj", {12, 10}}, shape_of_layer{"self_attn.o_proj", {10, 24}},
-                                  shape_of_layer{"mlp.gate_proj", {14, 10}}, shape_of_layer{"mlp.up_proj", {14, 10}},
-                                  shape_of_layer{"mlp.down_proj", {10, 14}}}) {
+    for (auto const& [name, e] :
+         {shape_of_layer{"self_attn.q_proj", {24, 10}}, shape_of_layer{"self_attn.k_proj", {12, 10}},
+          shape_of_layer{"self_attn.v_proj", {12, 10}}, shape_of_layer{"self_attn.o_proj", {10, 24}},
+          shape_of_layer{"mlp.gate_proj", {14, 10}}, shape_of_layer{"mlp.up_proj", {14, 10}},
+          shape_of_layer{"mlp.down_proj", {10, 14}}}) {
       f.add(b + name + ".weight", {e.rows, e.cols});
       f.add(b + name + ".bias", {e.rows});
     }

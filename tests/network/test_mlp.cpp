@@ -20,8 +20,8 @@ namespace {
 
 model_folder small_mlp() {
   model_folder f;
-  f.config = {{"model_type", "mlp"}, {"layer_sizes", {5, 7, 4, 3}}, {"activation", "tanh"},
-              {"input_scale", 0.5},  {"input_mean", 0.25},          {"input_std", 2.0},
+  f.config = {{"model_type", "mlp"},       {"layer_sizes", {5, 7, 4, 3}}, {"activation", "tanh"},
+              {"input_scale", 0.5},        {"input_mean", 0.25},          {"input_std", 2.0},
               {"classes", {"a", "b", "c"}}};
   std::vector<index_t> const sizes{5, 7, 4, 3};
   for (std::size_t i = 1; i < sizes.size(); ++i) {
@@ -74,10 +74,11 @@ TEST_CASE("mlp: the tap sees the input of every layer; the output layer stays de
   std::vector<linear const*> seen;
   std::vector<float> const x(20, 1.0f);
   matrix<float> logits(4, 3);
-  net.forward(matrix_span<float const>(x.data(), 4, 5), logits.span(), [&](linear const& l, matrix_span<float const> in) {
-    CHECK(in.shape() == extents{l.shape().cols, 4});
-    seen.push_back(&l);
-  });
+  net.forward(matrix_span<float const>(x.data(), 4, 5), logits.span(),
+              [&](linear const& l, matrix_span<float const> in) {
+                CHECK(in.shape() == extents{l.shape().cols, 4});
+                seen.push_back(&l);
+              });
   CHECK(seen == std::as_const(net).layers());
   CHECK(seen.size() == 3);
   CHECK(net.keeps_dense_by_default(*seen[2]));
@@ -108,6 +109,19 @@ TEST_CASE("mlp: without a configuration the weights chain in natural name order,
   CHECK_THAT(load<mlp>(folder).error().message(), Contains("net.10.weight") && Contains("net.2.weight"));
 }
 
+TEST_CASE("mlp: a configuration without sizes still sets the activation and the input's scaling") {
+  auto folder = small_mlp();
+  std::vector<float> const x{1.0f, -2.0f, 3.0f, 0.5f, 2.0f};
+  matrix<float> expected(1, 3);
+  matrix<float> logits(1, 3);
+  load<mlp>(folder).value().forward(matrix_span<float const>(x.data(), 1, 5), expected.span());
+  folder.config.erase("layer_sizes");
+  load<mlp>(folder).value().forward(matrix_span<float const>(x.data(), 1, 5), logits.span());
+  for (index_t c = 0; c < 3; ++c) CHECK(logits(0, c) == expected(0, c));
+  folder.config["activation"] = "swish";
+  CHECK_THAT(load<mlp>(folder).error().message(), Contains("activation"));
+}
+
 TEST_CASE("natural_less: numbers in names count as numbers") {
   CHECK(natural_less("fc2.weight", "fc10.weight"));
   CHECK_FALSE(natural_less("fc10.weight", "fc2.weight"));
@@ -125,10 +139,13 @@ TEST_CASE("mlp: wrong configurations name the key, wrong tensors the tensor") {
     auto const net = load<mlp>(folder);
     return net ? std::string("loaded") : net.error().message();
   };
-  CHECK_THAT(message([](auto& f) { f.config.erase("layer_sizes"); }), Contains("layer_sizes"));
+  CHECK_THAT(message([](auto& f) { f.config["layer_sizes"] = nullptr; }), Contains("layer_sizes"));
   CHECK_THAT(message([](auto& f) { f.config["layer_sizes"] = {5}; }), Contains("at least two"));
   CHECK_THAT(message([](auto& f) { f.config["layer_sizes"] = {5, 0, 3}; }), Contains("found 0"));
-  CHECK_THAT(message([](auto& f) { f.config["layer_sizes"] = {5, 7, 4, 2, 3}; f.config["classes"] = nullptr; }),
+  CHECK_THAT(message([](auto& f) {
+               f.config["layer_sizes"] = {5, 7, 4, 2, 3};
+               f.config["classes"] = nullptr;
+             }),
              Contains("fc3.weight") && Contains("[3, 4]"));
   CHECK_THAT(message([](auto& f) { f.config["activation"] = "swish"; }), Contains("activation") && Contains("swish"));
   CHECK_THAT(message([](auto& f) { f.config["input_std"] = 0; }), Contains("input_std") && Contains("above 0"));

@@ -95,7 +95,8 @@ std::vector<double> plain_resnet(model_folder const& f, std::vector<std::uint8_t
       for (index_t c = 0; c < x.channels; ++c)
         for (index_t i = 0; i < y.side; ++i)
           for (index_t j = 0; j < y.side; ++j)
-            y.values[static_cast<std::size_t>(((c + pad) * y.side + i) * y.side + j)] += x.at(c, i * stride, j * stride);
+            y.values[static_cast<std::size_t>(((c + pad) * y.side + i) * y.side + j)] +=
+                x.at(c, i * stride, j * stride);
       x = relu(y);
     }
   std::vector<double> logits;
@@ -117,7 +118,8 @@ TEST_CASE("resnet: logits of ResNet-20 and ResNet-32 are the reference's, and so
   auto const folder = test::data("cifar");
   if (!folder) return;
   auto const images = read_cifar(*folder / "cifar10_train_0000-0999.bin").value();
-  for (auto const& [name, accurate] : {std::pair{std::string("resnet20"), 0.999}, std::pair{std::string("resnet32"), 1.0}}) {
+  for (auto const& [name, accurate] :
+       {std::pair{std::string("resnet20"), 0.999}, std::pair{std::string("resnet32"), 1.0}}) {
     auto const net = resnet::load(checkpoint::open(*folder / (name + ".safetensors")).value()).value();
     CHECK(net.depth() == std::stoi(name.substr(6)));
     auto const expected = read_npy_matrix(*folder / (name + "_ref_logits_first100.npy")).value();
@@ -149,7 +151,8 @@ TEST_CASE("resnet: equals the definition for another depth, other widths and inn
     matrix<float> logits(1, 7);
     net->forward(matrix_span<std::uint8_t const>(image.data(), 1, 3072), logits.span());
     for (index_t c = 0; c < 7; ++c)
-      CHECK(static_cast<double>(logits(0, c)) == Approx(expected[static_cast<std::size_t>(c)]).epsilon(1e-4).margin(1e-4));
+      CHECK(static_cast<double>(logits(0, c)) ==
+            Approx(expected[static_cast<std::size_t>(c)]).epsilon(1e-4).margin(1e-4));
     std::vector<float> const values(image.begin(), image.end());
     matrix<float> again(1, 7);
     net->forward(matrix_span<float const>(values.data(), 1, 3072), again.span());
@@ -196,12 +199,18 @@ TEST_CASE("resnet: relatives, gaps, wrong shapes and negative variances are refu
     return net ? std::string("loaded") : net.error().message();
   };
   using Catch::Matchers::Contains;
-  CHECK_THAT(message([](auto& f) { f.add("layer2.0.shortcut.0.weight", {5, 3, 1, 1}); }), Contains("layer2.0.shortcut"));
+  CHECK_THAT(message([](auto& f) {
+               f.add("layer2.0.shortcut.0.weight", {5, 3, 1, 1});
+             }),
+             Contains("layer2.0.shortcut"));
   CHECK_THAT(message([](auto& f) { f.add("layer4.0.conv1.weight", {7, 7, 3, 3}); }), Contains("layer4.0"));
   CHECK_THAT(message([](auto& f) { f.add("layer1.3.conv1.weight", {3, 3, 3, 3}); }), Contains("layer1.2.conv1.weight"));
   CHECK_THAT(message([](auto& f) { f.add("conv1.weight", {3, 4, 3, 3}); }), Contains("3 input channels, found 4"));
   CHECK_THAT(message([](auto& f) { f.add("conv1.weight", {3, 3, 5, 5}); }), Contains("[3, 3, 5, 5]"));
-  CHECK_THAT(message([](auto& f) { f.add("layer3.1.conv2.weight", {12, 9, 3, 3}); }), Contains("layer3.1.conv2.weight"));
+  CHECK_THAT(message([](auto& f) {
+               f.add("layer3.1.conv2.weight", {12, 9, 3, 3});
+             }),
+             Contains("layer3.1.conv2.weight"));
   CHECK_THAT(message([](auto& f) { f.tensors["layer1.0.bn1.running_var"].values[1] = -1.0f; }),
              Contains("layer1.0.bn1.running_var") && Contains("channel 1"));
   auto const net = load<resnet>(small_resnet({3, 7, 12}));

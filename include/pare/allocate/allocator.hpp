@@ -14,9 +14,9 @@ namespace pare::inline PARE_ABI {
 /// What an allocator may know of a layer.
 struct layer_info {
   std::string name;
-  std::vector<index_t> dims;            // of the weight tensor: (out, in) or (out, in, kh, kw)
-  index_t units = 0;                    // how many units of the pattern compete in it
-  matrix_span<float const> scores;      // one score a unit; empty unless the allocator asks for scores
+  std::vector<index_t> dims;        // of the weight tensor: (out, in) or (out, in, kh, kw)
+  index_t units = 0;                // how many units of the pattern compete in it
+  matrix_span<float const> scores;  // one score a unit; empty unless the allocator asks for scores
   [[nodiscard]] index_t size() const noexcept {
     index_t n = 1;
     for (index_t d : dims) n *= d;
@@ -29,7 +29,8 @@ struct layer_info {
 /// Semantics: deterministic; the units removed in all do not exceed target * units by more than rounding.
 /// `needs_scores` says whether `layer_info::scores` must be filled; scores must then be comparable between layers.
 template <class A>
-concept budget_allocator = std::copyable<A> && requires(A const& a, std::vector<layer_info> const& layers, sparsity target) {
+concept budget_allocator = std::copyable<A> &&
+    requires(A const& a, std::vector<layer_info> const& layers, sparsity target) {
   { A::needs_scores } -> std::convertible_to<bool>;
   { a.allocate(layers, target) } -> std::same_as<std::vector<sparsity>>;
 };

@@ -6,9 +6,9 @@
 
 namespace pare::inline PARE_ABI {
 
-/// Density of layer l is eps * p_l with p_l = (sum of dims / product of dims)^power: small layers stay denser. eps makes
-/// the network meet its target; while a density would exceed 1, the layers at the largest p_l are made dense and eps is
-/// solved again over the rest.
+/// Density of layer l is eps * p_l with p_l = (sum of dims / product of dims)^power: small layers stay denser. eps
+/// makes the network meet its target; while a density would exceed 1, the layers at the largest p_l are made dense and
+/// eps is solved again over the rest.
 struct erk {
   static constexpr bool needs_scores = false;
 

@@ -9,8 +9,8 @@
 
 namespace pare::inline PARE_ABI {
 
-/// ||X_j||_2 = sqrt(sum over samples of x_j^2), accumulated in double. Normaliser: none (raw sum over tokens or pixels);
-/// inside one layer a constant factor does not change an order.
+/// ||X_j||_2 = sqrt(sum over samples of x_j^2), accumulated in double. Normaliser: none (raw sum over tokens or
+/// pixels); inside one layer a constant factor does not change an order.
 class input_norms {
  public:
   explicit input_norms(index_t features) : sums_(static_cast<std::size_t>(features), 0.0) {}
@@ -18,7 +18,7 @@ class input_norms {
   /// x (K, N). O(K N).
   void add(matrix_span<float const> x) {
     PARE_EXPECTS(x.rows == features(), "input_norms::add: x must have one row per input feature");
-    if (x.row_stride == 1) {   // token-major: walk the memory in order
+    if (x.row_stride == 1) {  // token-major: walk the memory in order
       for (index_t n = 0; n < x.cols; ++n)
         for (index_t k = 0; k < x.rows; ++k) accumulate(k, x(k, n));
     } else {
@@ -41,7 +41,9 @@ class input_norms {
   [[nodiscard]] double squared_norm(index_t k) const noexcept { return sums_[static_cast<std::size_t>(k)]; }
 
  private:
-  void accumulate(index_t k, float v) noexcept { sums_[static_cast<std::size_t>(k)] += static_cast<double>(v) * static_cast<double>(v); }
+  void accumulate(index_t k, float v) noexcept {
+    sums_[static_cast<std::size_t>(k)] += static_cast<double>(v) * static_cast<double>(v);
+  }
 
   std::vector<double> sums_;
   index_t samples_ = 0;

@@ -14,24 +14,21 @@ namespace pare::inline PARE_ABI {
 /// `merge(o)` makes it what it would be had it seen o's batches too. The order of batches changes rounding only.
 template <class S>
 concept input_statistic = std::copyable<S> && std::constructible_from<S, index_t> &&
-                          requires(S s, S const& other, matrix_span<float const> x) {
-                            s.add(x);
-                            s.merge(other);
-                          };
+    requires(S s, S const& other, matrix_span<float const> x) {
+  s.add(x);
+  s.merge(other);
+};
 
-/// The statistics of one layer; `get<S>()` reads one. A criterion lists what it reads as `using needs = statistics<...>`.
+/// The statistics of one layer; `get<S>()` reads one. A criterion lists what it reads as `using needs =
+/// statistics<...>`.
 template <input_statistic... S>
 struct statistics : S... {
-  statistics()
-    requires(sizeof...(S) == 0)
-  = default;
+  statistics() requires(sizeof...(S) == 0) = default;
   explicit statistics([[maybe_unused]] index_t features) : S(features)... {}
 
   template <class T>
     requires(std::same_as<T, S> || ...)
-  [[nodiscard]] T const& get() const noexcept {
-    return *this;
-  }
+  [[nodiscard]] T const& get() const noexcept { return *this; }
   /// x (K, N): a batch of inputs of the layer.
   void add([[maybe_unused]] matrix_span<float const> x) { (S::add(x), ...); }
   void merge([[maybe_unused]] statistics const& other) { (S::merge(other), ...); }

@@ -47,7 +47,7 @@ struct f16 {
     std::uint32_t const fraction = bits & 0x3ffu;
     if (exponent == 0x1f) return std::bit_cast<float>(sign | 0x7f800000u | (fraction << 13));
     if (exponent != 0) return std::bit_cast<float>(sign | ((exponent + 112u) << 23) | (fraction << 13));
-    float const magnitude = static_cast<float>(fraction) * 0x1p-24f;   // subnormal or zero
+    float const magnitude = static_cast<float>(fraction) * 0x1p-24f;  // subnormal or zero
     return sign != 0 ? -magnitude : magnitude;
   }
 };

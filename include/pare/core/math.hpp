@@ -10,7 +10,7 @@
 
 namespace pare::inline PARE_ABI::math {
 
-#if defined(__GNUC__)   // g++ and clang: the builtins are what <cmath> calls
+#if defined(__GNUC__)  // g++ and clang: the builtins are what <cmath> calls
 inline double sqrt(double x) noexcept { return __builtin_sqrt(x); }
 inline float sqrt(float x) noexcept { return __builtin_sqrtf(x); }
 inline float log(float x) noexcept { return __builtin_logf(x); }

@@ -36,7 +36,7 @@ struct matrix_span {
       : data(d), rows(r), cols(c), row_stride(rs), col_stride(cs) {}
   /// A view of mutable elements is a view of constant ones.
   template <class U>
-    requires(std::is_const_v<T> && std::is_same_v<U, std::remove_const_t<T>>)
+    requires(std::is_const_v<T>&& std::is_same_v<U, std::remove_const_t<T>>)
   constexpr matrix_span(matrix_span<U> m) noexcept  // NOLINT: implicit by design
       : data(m.data), rows(m.rows), cols(m.cols), row_stride(m.row_stride), col_stride(m.col_stride) {}
 
@@ -106,7 +106,7 @@ class matrix {
   matrix(index_t rows, index_t cols) : rows_(rows), cols_(cols) {
     PARE_EXPECTS(rows >= 0 && cols >= 0, "matrix: extents must not be negative");
     if (size() > 0) {
-      data_ = static_cast<T*>(::operator new(bytes(), std::align_val_t{alignment}));
+      data_ = static_cast<T*>(::operator new (bytes(), std::align_val_t{alignment}));
       std::memset(static_cast<void*>(data_), 0, bytes());
     }
   }
@@ -129,7 +129,7 @@ class matrix {
     std::swap(cols_, other.cols_);
     return *this;
   }
-  ~matrix() { ::operator delete(static_cast<void*>(data_), std::align_val_t{alignment}); }
+  ~matrix() { ::operator delete (static_cast<void*>(data_), std::align_val_t{alignment}); }
 
   [[nodiscard]] index_t rows() const noexcept { return rows_; }
   [[nodiscard]] index_t cols() const noexcept { return cols_; }

@@ -26,9 +26,7 @@ class random_source {
   /// Uniform in [low, high).
   constexpr float uniform(float low, float high) noexcept { return low + (high - low) * uniform(); }
   /// Uniform in [0, n). Pre: n > 0. Bias below n / 2^64.
-  constexpr index_t below(index_t n) noexcept {
-    return static_cast<index_t>(bits() % static_cast<std::uint64_t>(n));
-  }
+  constexpr index_t below(index_t n) noexcept { return static_cast<index_t>(bits() % static_cast<std::uint64_t>(n)); }
   /// Normal with mean 0 and variance 1 (Box-Muller, one of the pair).
   float normal() noexcept {
     float const u = 1.0f - uniform();

@@ -12,29 +12,38 @@ namespace pare::inline PARE_ABI {
 
 /// What kind of thing went wrong; names are stable and appear in `--json` output.
 enum class errc {
-  io,                // the operating system refused: missing file, no permission, full disk
-  malformed,         // a file does not follow its format
-  unsupported,       // well-formed, but something pare does not handle
-  missing,           // a tensor, key or file that is needed is not there
-  mismatch,          // shapes or types do not go together
-  pattern_misfit,    // a sparsity pattern does not fit a layer
-  not_finite,        // NaN or Inf where a number is needed
-  out_of_range,      // a value outside its documented range
-  cancelled,         // a progress callback asked to stop
+  io,              // the operating system refused: missing file, no permission, full disk
+  malformed,       // a file does not follow its format
+  unsupported,     // well-formed, but something pare does not handle
+  missing,         // a tensor, key or file that is needed is not there
+  mismatch,        // shapes or types do not go together
+  pattern_misfit,  // a sparsity pattern does not fit a layer
+  not_finite,      // NaN or Inf where a number is needed
+  out_of_range,    // a value outside its documented range
+  cancelled,       // a progress callback asked to stop
 };
 
 /// The stable name of an error code.
 [[nodiscard]] constexpr char const* name(errc code) noexcept {
   switch (code) {
-    case errc::io: return "io";
-    case errc::malformed: return "malformed";
-    case errc::unsupported: return "unsupported";
-    case errc::missing: return "missing";
-    case errc::mismatch: return "mismatch";
-    case errc::pattern_misfit: return "pattern_misfit";
-    case errc::not_finite: return "not_finite";
-    case errc::out_of_range: return "out_of_range";
-    case errc::cancelled: return "cancelled";
+    case errc::io:
+      return "io";
+    case errc::malformed:
+      return "malformed";
+    case errc::unsupported:
+      return "unsupported";
+    case errc::missing:
+      return "missing";
+    case errc::mismatch:
+      return "mismatch";
+    case errc::pattern_misfit:
+      return "pattern_misfit";
+    case errc::not_finite:
+      return "not_finite";
+    case errc::out_of_range:
+      return "out_of_range";
+    case errc::cancelled:
+      return "cancelled";
   }
   return "unknown";
 }
@@ -62,8 +71,8 @@ class [[nodiscard]] result {
  public:
   using value_type = T;
 
-  result(T value) : value_(std::move(value)) {}          // NOLINT: implicit by design
-  result(pare::error e) : error_(std::move(e)) {}        // NOLINT: implicit by design
+  result(T value) : value_(std::move(value)) {}    // NOLINT: implicit by design
+  result(pare::error e) : error_(std::move(e)) {}  // NOLINT: implicit by design
 
   [[nodiscard]] bool has_value() const noexcept { return value_.has_value(); }
   explicit operator bool() const noexcept { return has_value(); }
@@ -97,7 +106,7 @@ class [[nodiscard]] result<void> {
   using value_type = void;
 
   result() = default;
-  result(pare::error e) : error_(std::move(e)), failed_(true) {}        // NOLINT: implicit by design
+  result(pare::error e) : error_(std::move(e)), failed_(true) {}  // NOLINT: implicit by design
 
   [[nodiscard]] bool has_value() const noexcept { return !failed_; }
   explicit operator bool() const noexcept { return !failed_; }
@@ -116,8 +125,8 @@ class [[nodiscard]] result<void> {
 
 #define PARE_CONCAT_(a, b) a##b
 #define PARE_CONCAT(a, b) PARE_CONCAT_(a, b)
-#define PARE_TRY_(temporary, declaration, expression)            \
-  auto temporary = (expression);                                 \
+#define PARE_TRY_(temporary, declaration, expression)                 \
+  auto temporary = (expression);                                      \
   if (!temporary) return ::pare::error(std::move(temporary.error())); \
   declaration = *std::move(temporary)
 

@@ -22,7 +22,8 @@ class bsr {
   using value_type = T;
   template <sparsity_pattern P>
   static constexpr bool stores = requires {
-    requires P::of() == 0 && P::unit().rows % R == 0 && P::unit().cols % C == 0;
+    requires P::of()
+    == 0 && P::unit().rows % R == 0 && P::unit().cols % C == 0;
   };
   static constexpr char const* name() noexcept { return "bsr"; }
   static constexpr index_t block_rows = R;
@@ -55,11 +56,13 @@ class bsr {
     return n;
   }
   [[nodiscard]] std::size_t bytes() const noexcept {
-    return block_begin_.size() * sizeof(index_t) + block_column_.size() * sizeof(std::int32_t) + values_.size() * sizeof(T) +
-           stored_.size() / 8;
+    return block_begin_.size() * sizeof(index_t) + block_column_.size() * sizeof(std::int32_t) +
+           values_.size() * sizeof(T) + stored_.size() / 8;
   }
   /// Blocks [begin, end) of a block row, as positions for block_column and block_values.
-  [[nodiscard]] index_t block_begin(index_t block_row) const noexcept { return block_begin_[static_cast<std::size_t>(block_row)]; }
+  [[nodiscard]] index_t block_begin(index_t block_row) const noexcept {
+    return block_begin_[static_cast<std::size_t>(block_row)];
+  }
   [[nodiscard]] index_t block_end(index_t block_row) const noexcept { return block_begin(block_row + 1); }
   [[nodiscard]] index_t block_column(index_t b) const noexcept { return block_column_[static_cast<std::size_t>(b)]; }
   /// R rows of C values.
@@ -98,7 +101,7 @@ class bsr {
   std::vector<index_t> block_begin_;
   std::vector<std::int32_t> block_column_;
   std::vector<T> values_;
-  std::vector<bool> stored_;   // empty where all blocks are full
+  std::vector<bool> stored_;  // empty where all blocks are full
 };
 
 }  // namespace pare::inline PARE_ABI

@@ -22,7 +22,8 @@ class csr {
   static constexpr char const* name() noexcept { return "csr"; }
   /// The last column must be representable in I.
   static bool accepts(mask const& keep) noexcept {
-    return keep.cols() == 0 || static_cast<std::uint64_t>(keep.cols() - 1) <= static_cast<std::uint64_t>(std::numeric_limits<I>::max());
+    return keep.cols() == 0 ||
+           static_cast<std::uint64_t>(keep.cols() - 1) <= static_cast<std::uint64_t>(std::numeric_limits<I>::max());
   }
 
   csr() : row_begin_(1, 0) {}

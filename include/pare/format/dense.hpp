@@ -23,7 +23,8 @@ class dense {
   explicit dense(matrix<T> values) noexcept : values_(std::move(values)), nnz_(values_.size()) {}
   template <weight_value U>
   dense(matrix_span<U const> w, mask const& keep) : values_(w.shape()), nnz_(keep.count()) {
-    for (index_t r = 0; r < w.rows; ++r) keep.for_each_in_row(r, [&](index_t c) { values_(r, c) = value_cast<T>(w(r, c)); });
+    for (index_t r = 0; r < w.rows; ++r)
+      keep.for_each_in_row(r, [&](index_t c) { values_(r, c) = value_cast<T>(w(r, c)); });
     if (nnz_ != w.shape().size()) keep_ = keep;
   }
 
@@ -32,7 +33,8 @@ class dense {
   [[nodiscard]] bool keeps_all() const noexcept { return nnz_ == values_.size(); }
   [[nodiscard]] index_t row_nnz(index_t r) const noexcept { return keeps_all() ? values_.cols() : keep_.row_count(r); }
   [[nodiscard]] std::size_t bytes() const noexcept {
-    return values_.bytes() + (keeps_all() ? 0 : static_cast<std::size_t>(keep_.rows() * keep_.words_per_row()) * sizeof(mask::word));
+    return values_.bytes() +
+           (keeps_all() ? 0 : static_cast<std::size_t>(keep_.rows() * keep_.words_per_row()) * sizeof(mask::word));
   }
   /// (M, K), pruned elements +0.
   [[nodiscard]] matrix<T> const& values() const noexcept { return values_; }

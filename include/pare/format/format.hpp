@@ -2,8 +2,9 @@
 // What a sparse format is, and what all of them can do: compress, decompress, convert.
 //
 // A canonical format is what a user sees, converts and saves; kernels may lay it out anew for themselves (see
-// pare/kernel/prepare.hpp). Every format here keeps two things apart: which elements are *stored* (the mask; structural)
-// and what their values are (a stored 0 stays stored). So a conversion between any two formats is lossless in both.
+// pare/kernel/prepare.hpp). Every format here keeps two things apart: which elements are *stored* (the mask;
+// structural) and what their values are (a stored 0 stays stored). So a conversion between any two formats is lossless
+// in both.
 #pragma once
 
 #include <concepts>
@@ -31,18 +32,18 @@ struct any_callback {
 ///  - `stores<P>`: every mask of pattern P is accepted where P fits.
 ///  - `bytes()`: values and metadata, without the object itself.
 template <class F>
-concept sparse_format =
-    std::movable<F> && weight_value<typename F::value_type> &&
-    std::constructible_from<F, matrix_span<float const>, mask const&> && requires(F const& f, mask const& keep, index_t row) {
-      { F::accepts(keep) } -> std::same_as<bool>;
-      { F::template stores<unstructured> } -> std::convertible_to<bool>;
-      { f.shape() } -> std::same_as<extents>;
-      { f.nnz() } -> std::same_as<index_t>;
-      { f.row_nnz(row) } -> std::same_as<index_t>;
-      { f.bytes() } -> std::same_as<std::size_t>;
-      { F::name() } -> std::convertible_to<char const*>;
-      f.for_each_in_row(row, detail::any_callback{});
-    };
+concept sparse_format = std::movable<F> && weight_value<typename F::value_type> &&
+    std::constructible_from<F, matrix_span<float const>, mask const&>&& requires(F const& f, mask const& keep,
+                                                                                 index_t row) {
+  { F::accepts(keep) } -> std::same_as<bool>;
+  { F::template stores<unstructured> } -> std::convertible_to<bool>;
+  { f.shape() } -> std::same_as<extents>;
+  { f.nnz() } -> std::same_as<index_t>;
+  { f.row_nnz(row) } -> std::same_as<index_t>;
+  { f.bytes() } -> std::same_as<std::size_t>;
+  { F::name() } -> std::convertible_to<char const*>;
+  f.for_each_in_row(row, detail::any_callback{});
+};
 
 /// Calls f(row, column, value) for every stored element, row by row.
 template <sparse_format F, class Callback>

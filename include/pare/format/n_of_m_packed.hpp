@@ -8,16 +8,19 @@
 
 namespace pare::inline PARE_ABI {
 
-/// bits (M rows, K), values[row][group][N]: the values of a group's set bits in ascending order; places that a group does
-/// not use hold +0 and are skipped. Every row has the same size, so no row offsets are needed.
-/// bytes: rows K / 8 (rows padded to 64 bits) + rows K N / M sizeof(T).
+/// bits (M rows, K), values[row][group][N]: the values of a group's set bits in ascending order; places that a group
+/// does not use hold +0 and are skipped. Every row has the same size, so no row offsets are needed. bytes: rows K / 8
+/// (rows padded to 64 bits) + rows K N / M sizeof(T).
 template <index_t N, index_t M, weight_value T>
 class n_of_m_packed {
  public:
   using value_type = T;
   using pattern_type = n_of_m<N, M>;
   template <sparsity_pattern P>
-  static constexpr bool stores = requires { requires P::of() > 0 && M % P::of() == 0 && P::keep() * (M / P::of()) <= N; };
+  static constexpr bool stores = requires {
+    requires P::of()
+    > 0 && M % P::of() == 0 && P::keep() * (M / P::of()) <= N;
+  };
   static constexpr char const* name() noexcept { return "n_of_m"; }
   /// At most N of each M consecutive elements of a row are kept, and M divides the columns.
   static bool accepts(mask const& keep) noexcept { return admits(pattern_type{}, keep); }
@@ -44,7 +47,8 @@ class n_of_m_packed {
   [[nodiscard]] index_t nnz() const noexcept { return nnz_; }
   [[nodiscard]] index_t row_nnz(index_t r) const noexcept { return keep_.row_count(r); }
   [[nodiscard]] std::size_t bytes() const noexcept {
-    return static_cast<std::size_t>(keep_.rows() * keep_.words_per_row()) * sizeof(mask::word) + values_.size() * sizeof(T);
+    return static_cast<std::size_t>(keep_.rows() * keep_.words_per_row()) * sizeof(mask::word) +
+           values_.size() * sizeof(T);
   }
   [[nodiscard]] mask const& bits() const noexcept { return keep_; }
   [[nodiscard]] index_t places_per_row() const noexcept { return keep_.cols() / M * N; }

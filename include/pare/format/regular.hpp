@@ -22,7 +22,8 @@ bool try_format(W const& w, mask const& keep, F& f) {
 }  // namespace detail
 
 /// Calls f(format) with w in the most regular format that its mask allows: dense where nothing is pruned; BSR for whole
-/// blocks 16x1, 4x4 or 4x1; N:M for 1:4, 2:4 or 4:8; else bitmap, or CSR where that is smaller (below 1/32 kept). O(M K).
+/// blocks 16x1, 4x4 or 4x1; N:M for 1:4, 2:4 or 4:8; else bitmap, or CSR where that is smaller (below 1/32 kept). O(M
+/// K).
 template <weight_value T, class F>
 void with_regular_format(dense<T> const& w, F&& f) {
   if (w.keeps_all()) {
@@ -35,7 +36,7 @@ void with_regular_format(dense<T> const& w, F&& f) {
   if (try_format<bsr<16, 1, T>, block<16, 1>>(v, keep, f)) return;
   if (try_format<bsr<4, 4, T>, block<4, 4>>(v, keep, f)) return;
   if (try_format<bsr<4, 1, T>, block<4, 1>>(v, keep, f)) return;
-  if (keep.sparsity() < 0.9) {   // an N:M format of a much sparser mask would be mostly padding
+  if (keep.sparsity() < 0.9) {  // an N:M format of a much sparser mask would be mostly padding
     if (try_format<n_of_m_packed<1, 4, T>, n_of_m<1, 4>>(v, keep, f)) return;
     if (try_format<n_of_m_packed<2, 4, T>, n_of_m<2, 4>>(v, keep, f)) return;
     if (try_format<n_of_m_packed<4, 8, T>, n_of_m<4, 8>>(v, keep, f)) return;

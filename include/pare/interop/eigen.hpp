@@ -14,10 +14,14 @@ namespace pare::inline PARE_ABI {
 namespace detail {
 /// A dense Eigen object with its elements in memory: not a lazy expression, not a sparse matrix.
 template <class M>
-concept eigen_in_memory = requires { typename M::PlainObject; } && std::is_base_of_v<Eigen::DenseBase<M>, M> &&
-                          (static_cast<int>(Eigen::internal::traits<M>::Flags) & static_cast<int>(Eigen::DirectAccessBit)) != 0;
+concept eigen_in_memory = requires {
+  typename M::PlainObject;
+}
+&&std::is_base_of_v<Eigen::DenseBase<M>, M> &&
+    (static_cast<int>(Eigen::internal::traits<M>::Flags) & static_cast<int>(Eigen::DirectAccessBit)) != 0;
 template <class M>
-inline constexpr bool eigen_writable = (static_cast<int>(Eigen::internal::traits<M>::Flags) & static_cast<int>(Eigen::LvalueBit)) != 0;
+inline constexpr bool eigen_writable = (static_cast<int>(Eigen::internal::traits<M>::Flags) &
+                                        static_cast<int>(Eigen::LvalueBit)) != 0;
 }  // namespace detail
 
 /// Row- and column-major, any strides, fixed or dynamic sizes.
@@ -28,9 +32,7 @@ struct matrix_traits<M> {
   static matrix_span<element_type const> span(M const& m) noexcept {
     return {m.data(), m.rows(), m.cols(), m.rowStride(), m.colStride()};
   }
-  static matrix_span<element_type> span(M& m) noexcept
-    requires detail::eigen_writable<M>
-  {
+  static matrix_span<element_type> span(M& m) noexcept requires detail::eigen_writable<M> {
     return {m.data(), m.rows(), m.cols(), m.rowStride(), m.colStride()};
   }
 };

@@ -20,8 +20,28 @@ namespace pare::inline PARE_ABI {
 
 /// An element type, in the order that the writers of safetensors sort by.
 enum class dtype_code : std::uint8_t {
-  boolean, f4, f6_e2m3, f6_e3m2, u8, i8, f8_e5m2, f8_e4m3, f8_e8m0, f8_e4m3fnuz, f8_e5m2fnuz,
-  i16, u16, f16, bf16, i32, u32, f32, c64, f64, i64, u64,
+  boolean,
+  f4,
+  f6_e2m3,
+  f6_e3m2,
+  u8,
+  i8,
+  f8_e5m2,
+  f8_e4m3,
+  f8_e8m0,
+  f8_e4m3fnuz,
+  f8_e5m2fnuz,
+  i16,
+  u16,
+  f16,
+  bf16,
+  i32,
+  u32,
+  f32,
+  c64,
+  f64,
+  i64,
+  u64,
 };
 
 namespace detail {
@@ -30,10 +50,10 @@ struct dtype_row {
   int bits;
 };
 inline constexpr std::array<dtype_row, 22> dtype_rows = {{
-    {"BOOL", 8}, {"F4", 4},      {"F6_E2M3", 6}, {"F6_E3M2", 6},     {"U8", 8},          {"I8", 8},
+    {"BOOL", 8},    {"F4", 4},      {"F6_E2M3", 6}, {"F6_E3M2", 6},     {"U8", 8},          {"I8", 8},
     {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"I16", 16},
-    {"U16", 16}, {"F16", 16},    {"BF16", 16},   {"I32", 32},        {"U32", 32},        {"F32", 32},
-    {"C64", 64}, {"F64", 64},    {"I64", 64},    {"U64", 64},
+    {"U16", 16},    {"F16", 16},    {"BF16", 16},   {"I32", 32},        {"U32", 32},        {"F32", 32},
+    {"C64", 64},    {"F64", 64},    {"I64", 64},    {"U64", 64},
 }};
 static_assert(dtype_rows[static_cast<std::size_t>(dtype_code::f8_e5m2fnuz)].name == "F8_E5M2FNUZ");
 static_assert(dtype_rows[static_cast<std::size_t>(dtype_code::u64)].name == "U64");
@@ -105,10 +125,14 @@ inline void store_weight(float value, std::byte* p) noexcept {
 template <class F>
 constexpr auto for_weight_dtype(dtype_code code, F&& f) {
   switch (code) {
-    case dtype_code::f16: return f.template operator()<dtype_code::f16>();
-    case dtype_code::bf16: return f.template operator()<dtype_code::bf16>();
-    case dtype_code::f64: return f.template operator()<dtype_code::f64>();
-    default: return f.template operator()<dtype_code::f32>();
+    case dtype_code::f16:
+      return f.template operator()<dtype_code::f16>();
+    case dtype_code::bf16:
+      return f.template operator()<dtype_code::bf16>();
+    case dtype_code::f64:
+      return f.template operator()<dtype_code::f64>();
+    default:
+      return f.template operator()<dtype_code::f32>();
   }
 }
 

@@ -70,9 +70,7 @@ class npy_header {
   }
 
  private:
-  [[nodiscard]] static error fail(std::string what) {
-    return {errc::malformed, "npy header", std::move(what)};
-  }
+  [[nodiscard]] static error fail(std::string what) { return {errc::malformed, "npy header", std::move(what)}; }
   void skip_space() {
     while (!rest_.empty() && (rest_.front() == ' ' || rest_.front() == '\n' || rest_.front() == '\t'))
       rest_.remove_prefix(1);
@@ -100,18 +98,17 @@ class npy_header {
   }
   [[nodiscard]] result<void> descr(dtype_code& out) {
     skip_space();
-    if (rest_.starts_with('['))
-      return error{errc::unsupported, "npy header", "structured arrays are not read"};
+    if (rest_.starts_with('[')) return error{errc::unsupported, "npy header", "structured arrays are not read"};
     PARE_TRY(std::string_view const text, string());
     struct row {
       std::string_view descr;
       dtype_code code;
     };
-    constexpr row rows[] = {{"<f4", dtype_code::f32}, {"<f8", dtype_code::f64}, {"<f2", dtype_code::f16},
-                            {"|b1", dtype_code::boolean}, {"|u1", dtype_code::u8}, {"|i1", dtype_code::i8},
-                            {"<u1", dtype_code::u8}, {"<i1", dtype_code::i8}, {"<i2", dtype_code::i16},
-                            {"<u2", dtype_code::u16}, {"<i4", dtype_code::i32}, {"<u4", dtype_code::u32},
-                            {"<i8", dtype_code::i64}, {"<u8", dtype_code::u64}};
+    constexpr row rows[] = {{"<f4", dtype_code::f32},     {"<f8", dtype_code::f64}, {"<f2", dtype_code::f16},
+                            {"|b1", dtype_code::boolean}, {"|u1", dtype_code::u8},  {"|i1", dtype_code::i8},
+                            {"<u1", dtype_code::u8},      {"<i1", dtype_code::i8},  {"<i2", dtype_code::i16},
+                            {"<u2", dtype_code::u16},     {"<i4", dtype_code::i32}, {"<u4", dtype_code::u32},
+                            {"<i8", dtype_code::i64},     {"<u8", dtype_code::u64}};
     for (row const& r : rows)
       if (r.descr == text) return out = r.code, result<void>();
     return error{errc::unsupported, "npy header",
@@ -159,19 +156,27 @@ void for_each_npy_element(npy_array const& a, F&& f) {
 [[nodiscard]] inline std::optional<std::int64_t> npy_integer(dtype_code dtype, std::byte const* p) noexcept {
   switch (dtype) {
     case dtype_code::boolean:
-    case dtype_code::u8: return static_cast<std::uint8_t>(*p);
-    case dtype_code::i8: return static_cast<std::int8_t>(*p);
-    case dtype_code::i16: return static_cast<std::int16_t>(load_little<std::uint16_t>(p));
-    case dtype_code::u16: return load_little<std::uint16_t>(p);
-    case dtype_code::i32: return static_cast<std::int32_t>(load_little<std::uint32_t>(p));
-    case dtype_code::u32: return load_little<std::uint32_t>(p);
-    case dtype_code::i64: return static_cast<std::int64_t>(load_little<std::uint64_t>(p));
+    case dtype_code::u8:
+      return static_cast<std::uint8_t>(*p);
+    case dtype_code::i8:
+      return static_cast<std::int8_t>(*p);
+    case dtype_code::i16:
+      return static_cast<std::int16_t>(load_little<std::uint16_t>(p));
+    case dtype_code::u16:
+      return load_little<std::uint16_t>(p);
+    case dtype_code::i32:
+      return static_cast<std::int32_t>(load_little<std::uint32_t>(p));
+    case dtype_code::u32:
+      return load_little<std::uint32_t>(p);
+    case dtype_code::i64:
+      return static_cast<std::int64_t>(load_little<std::uint64_t>(p));
     case dtype_code::u64: {
       auto const v = load_little<std::uint64_t>(p);
       if (v > static_cast<std::uint64_t>(INT64_MAX)) return std::nullopt;
       return static_cast<std::int64_t>(v);
     }
-    default: return std::nullopt;
+    default:
+      return std::nullopt;
   }
 }
 

@@ -90,7 +90,7 @@ struct relu {
     if constexpr (std::is_same_v<V, float>) {
       return v < 0.0f ? 0.0f : v;
     } else {
-      return max(V(0.0f), v);   // in this order x86 hands a NaN of v through
+      return max(V(0.0f), v);  // in this order x86 hands a NaN of v through
     }
   }
 };
@@ -137,6 +137,7 @@ struct composed {
   }
 };
 
+/// Second after first. (Two epilogues of a namespace of your own need `using pare::operator|;` there.)
 template <epilogue First, epilogue Second>
 [[nodiscard]] constexpr composed<First, Second> operator|(First first, Second second) {
   return {first, second};
@@ -149,9 +150,9 @@ enum class activation { none, relu, silu, gelu, tanh };
 /// Networks use it, so that each kernel is built once for all their layers. Empty spans are left out.
 struct layer_epilogue {
   static constexpr bool is_epilogue = true;
-  std::span<float const> scale{};         // (M) or empty
-  std::span<float const> bias{};          // (M) or empty
-  matrix_span<float const> added{};       // (M, N) or data == nullptr
+  std::span<float const> scale{};    // (M) or empty
+  std::span<float const> bias{};     // (M) or empty
+  matrix_span<float const> added{};  // (M, N) or data == nullptr
   activation act = activation::none;
 
   template <class V>
@@ -161,11 +162,16 @@ struct layer_epilogue {
     if (!bias.empty()) v = v + V(bias[r]);
     if (added.data != nullptr) v = residual{added}(v, row, col);
     switch (act) {
-      case activation::none: break;
-      case activation::relu: return relu{}(v, row, col);
-      case activation::silu: return silu{}(v, row, col);
-      case activation::gelu: return gelu{}(v, row, col);
-      case activation::tanh: return tanh_activation{}(v, row, col);
+      case activation::none:
+        break;
+      case activation::relu:
+        return relu{}(v, row, col);
+      case activation::silu:
+        return silu{}(v, row, col);
+      case activation::gelu:
+        return gelu{}(v, row, col);
+      case activation::tanh:
+        return tanh_activation{}(v, row, col);
     }
     return v;
   }

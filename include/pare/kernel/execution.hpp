@@ -16,7 +16,8 @@ namespace pare::inline PARE_ABI {
 /// changes a result: rows of Y are computed whole, in a fixed order.
 template <class E>
 concept execution = requires(E& e, index_t parts, void (*body)(index_t)) {
-  { e.concurrency() } noexcept -> std::same_as<int>;
+  { e.concurrency() }
+  noexcept->std::same_as<int>;
   e.parallel(parts, body);
 };
 
@@ -35,9 +36,10 @@ class execution_ref {
   execution_ref() = default;
   template <execution E>
     requires(!std::same_as<E, execution_ref>)
-  execution_ref(E& e) noexcept  // NOLINT: implicit by design
+  execution_ref(E& e)
+  noexcept  // NOLINT: implicit by design
       : context_(&e),
-        concurrency_([](void const* c) noexcept { return static_cast<E const*>(c)->concurrency(); }),
+        concurrency_([](void* c) noexcept { return static_cast<E*>(c)->concurrency(); }),
         parallel_([](void* c, index_t parts, void (*call)(void*, index_t), void* body) {
           static_cast<E*>(c)->parallel(parts, [=](index_t p) { call(body, p); });
         }) {}
@@ -48,14 +50,15 @@ class execution_ref {
     if (context_ == nullptr) {
       sequential{}.parallel(parts, body);
     } else {
-      parallel_(context_, parts, [](void* b, index_t p) { (*static_cast<std::remove_reference_t<Body>*>(b))(p); },
-                const_cast<void*>(static_cast<void const*>(&body)));
+      parallel_(
+          context_, parts, [](void* b, index_t p) { (*static_cast<std::remove_reference_t<Body>*>(b))(p); },
+          const_cast<void*>(static_cast<void const*>(&body)));
     }
   }
 
  private:
   void* context_ = nullptr;
-  int (*concurrency_)(void const*) noexcept = nullptr;
+  int (*concurrency_)(void*) noexcept = nullptr;
   void (*parallel_)(void*, index_t, void (*)(void*, index_t), void*) = nullptr;
 };
 

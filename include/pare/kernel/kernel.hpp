@@ -16,7 +16,7 @@ namespace pare::inline PARE_ABI {
 struct x_panel {
   float const* data = nullptr;
   index_t vectors = 0;
-  index_t first_column = 0;   // of X and Y: what epilogues are told
+  index_t first_column = 0;  // of X and Y: what epilogues are told
 };
 
 /// Where a kernel stores: row r begins at data + (r - first_row) * stride and takes vectors * lanes floats.
@@ -36,19 +36,21 @@ struct y_tile {
 /// `operand` is the type that it multiplies with.
 template <class Kernel>
 concept spmm_kernel = std::is_empty_v<Kernel> &&
-                      requires(typename Kernel::operand const& w, x_panel x, y_tile y, identity e, index_t r) {
-                        { Kernel::name() } -> std::convertible_to<char const*>;
-                        { Kernel::template panel_vectors<simd::default_arch> } -> std::convertible_to<index_t>;
-                        { Kernel::template run<simd::default_arch>(w, x, y, e, r, r) } noexcept;
-                      };
+    requires(typename Kernel::operand const& w, x_panel x, y_tile y, identity e, index_t r) {
+  { Kernel::name() } -> std::convertible_to<char const*>;
+  { Kernel::template panel_vectors<simd::default_arch> } -> std::convertible_to<index_t>;
+  { Kernel::template run<simd::default_arch>(w, x, y, e, r, r) }
+  noexcept;
+};
 
 /// A kernel for one column: y[r * stride] = epilogue(W x) for rows [r0, r1); x has K consecutive floats.
 template <class Kernel>
 concept gemv_kernel = std::is_empty_v<Kernel> &&
-                      requires(typename Kernel::operand const& w, float const* x, float* y, identity e, index_t r) {
-                        { Kernel::name() } -> std::convertible_to<char const*>;
-                        { Kernel::template run<simd::default_arch>(w, x, y, r, e, r, r) } noexcept;
-                      };
+    requires(typename Kernel::operand const& w, float const* x, float* y, identity e, index_t r) {
+  { Kernel::name() } -> std::convertible_to<char const*>;
+  { Kernel::template run<simd::default_arch>(w, x, y, r, e, r, r) }
+  noexcept;
+};
 
 /// A list of types: of kernels, of formats.
 template <class... T>

@@ -35,14 +35,14 @@ index_t split_rows(Operand const& w, index_t parts, index_t* ends) {
 
 /// Rows [r0, r1) of one panel. Where Y cannot take whole registers (token-major, last columns) through a small tile.
 template <class Kernel, class A, epilogue E>
-void multiply_panel(typename Kernel::operand const& w, x_panel x, index_t count, matrix_span<float> y, E const& e, index_t r0,
-                    index_t r1) noexcept {
+void multiply_panel(typename Kernel::operand const& w, x_panel x, index_t count, matrix_span<float> y, E const& e,
+                    index_t r0, index_t r1) noexcept {
   index_t const width = x.vectors * simd::lanes<A>;
   if (y.col_stride == 1 && count == width) {
     Kernel::template run<A>(w, x, {y.data + x.first_column, y.row_stride, 0}, e, r0, r1);
     return;
   }
-  constexpr index_t tile_rows = 16;
+  constexpr index_t tile_rows = 24;  // whole register tiles of 6 and of 8 rows
   alignas(alignment) float tile[tile_rows * Kernel::template panel_vectors<A> * simd::lanes<A>];
   for (index_t r = r0; r < r1; r += tile_rows) {
     index_t const end = r + tile_rows < r1 ? r + tile_rows : r1;
@@ -52,17 +52,24 @@ void multiply_panel(typename Kernel::operand const& w, x_panel x, index_t count,
   }
 }
 
+/// Some rows at a time for all panels, so that their weights are read from memory once and then from the caches.
 template <class Kernel, class A, class Operand, epilogue E>
-void multiply_rows(Operand const& w, float const* packed, index_t columns, matrix_span<float> y, E const& e, index_t r0, index_t r1) {
+void multiply_rows(Operand const& w, float const* packed, index_t columns, matrix_span<float> y, E const& e, index_t r0,
+                   index_t r1) {
+  constexpr index_t rows_at_a_time = 48;  // whole register tiles of 6 and of 8 rows
   index_t const wide = Kernel::template panel_vectors<A> * simd::lanes<A>;
-  for (index_t n = 0; n < columns; n += wide) {
-    index_t const count = columns - n < wide ? columns - n : wide;
-    multiply_panel<Kernel, A>(w, {packed + n * w.shape().cols, ceil_div(count, simd::lanes<A>), n}, count, y, e, r0, r1);
+  for (index_t r = r0; r < r1; r += rows_at_a_time) {
+    index_t const end = r + rows_at_a_time < r1 ? r + rows_at_a_time : r1;
+    for (index_t n = 0; n < columns; n += wide) {
+      index_t const count = columns - n < wide ? columns - n : wide;
+      multiply_panel<Kernel, A>(w, {packed + n * w.shape().cols, ceil_div(count, simd::lanes<A>), n}, count, y, e, r,
+                                end);
+    }
   }
 }
 
-/// Dense operands multiply their pruned zeros, which is right only for finite x: 0 * Inf is NaN. Where x is not finite the
-/// format's own order is followed instead.
+/// Dense operands multiply their pruned zeros, which is right only for finite x: 0 * Inf is NaN. Where x is not finite
+/// the format's own order is followed instead.
 template <class Operand>
 [[nodiscard]] bool needs_finite_input(Operand const& w) noexcept {
   if constexpr (requires { w.keeps_all(); }) {
@@ -76,10 +83,12 @@ template <class Operand>
 
 /// The multiplication with one given kernel: y = e(W x). See `matmul` for shapes and errors.
 template <class Kernel, class A = simd::default_arch, epilogue E = identity, execution X = sequential>
-void matmul_with(typename Kernel::operand const& w, matrix_span<float const> x, matrix_span<float> y, E const& e = {}, X&& exec = X{}) {
+void matmul_with(typename Kernel::operand const& w, matrix_span<float const> x, matrix_span<float> y, E const& e = {},
+                 X&& exec = X{}) {
   index_t const rows = w.shape().rows;
   index_t const cols = w.shape().cols;
-  PARE_EXPECTS(x.rows == cols, "matmul: x must have one row per input of W (pass token-major activations as .transposed())");
+  PARE_EXPECTS(x.rows == cols,
+               "matmul: x must have one row per input of W (pass token-major activations as .transposed())");
   PARE_EXPECTS(y.rows == rows, "matmul: y must have one row per output of W");
   PARE_EXPECTS(x.cols == y.cols, "matmul: x and y must have equally many columns");
   if (rows == 0 || y.cols == 0) return;
@@ -125,8 +134,8 @@ void matmul_with(typename Kernel::operand const& w, matrix_span<float const> x, 
         // The same panels serve: both kernels see [K][vectors] floats.
         for (index_t n = 0; n < y.cols; n += wide) {
           index_t const count = y.cols - n < wide ? y.cols - n : wide;
-          detail::multiply_panel<generic_spmm<typename Kernel::operand>, A>(w, {packed + n * cols, ceil_div(count, lanes), n}, count, y, e,
-                                                                            ends[part], ends[part + 1]);
+          detail::multiply_panel<generic_spmm<typename Kernel::operand>, A>(
+              w, {packed + n * cols, ceil_div(count, lanes), n}, count, y, e, ends[part], ends[part + 1]);
         }
       } else {
         detail::multiply_rows<Kernel, A>(w, packed, y.cols, y, e, ends[part], ends[part + 1]);
@@ -148,10 +157,12 @@ void matmul_with(typename Kernel::operand const& w, matrix_span<float const> x, 
 ///             strides, must not overlap x.
 /// Pre:        extents agree (contract).
 /// Complexity: 2 nnz N flops; the first call of a size on a thread allocates K N floats of scratch, later ones nothing.
-/// Numerics:   float accumulation in column order; only stored elements are multiplied, so Inf or NaN in x reaches only
+/// Numerics:   float accumulation, in column order for many columns, in as many partial sums as lanes for one; only
+/// stored elements are multiplied, so Inf or NaN in x reaches only
 ///             the outputs that a stored weight connects. Bitwise equal for any execution and any layout of x and y.
 /// Threads:    rows are shared out by stored elements; small products run on the calling thread.
-template <class A = simd::default_arch, class Operand, matrix_view X, matrix_view Y, epilogue E = identity, execution Exec = sequential>
+template <class A = simd::default_arch, class Operand, matrix_view X, matrix_view Y, epilogue E = identity,
+          execution Exec = sequential>
   requires sparse_format<Operand>
 void matmul(Operand const& w, X const& x, Y&& y, E const& e = {}, Exec&& exec = Exec{}) {
   static_assert(std::is_same_v<element_t<X>, float> && std::is_same_v<element_t<Y>, float>,

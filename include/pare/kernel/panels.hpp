@@ -14,14 +14,15 @@ inline float* scratch(int slot, index_t floats) {
   struct buffer {
     float* data = nullptr;
     index_t size = 0;
-    ~buffer() { ::operator delete(data, std::align_val_t{alignment}); }
+    ~buffer() { ::operator delete (data, std::align_val_t{alignment}); }
   };
   thread_local buffer buffers[2];
   buffer& b = buffers[slot];
   if (floats > b.size) {
-    ::operator delete(b.data, std::align_val_t{alignment});
+    ::operator delete (b.data, std::align_val_t{alignment});
     b.data = nullptr;
-    b.data = static_cast<float*>(::operator new(static_cast<std::size_t>(floats) * sizeof(float), std::align_val_t{alignment}));
+    b.data = static_cast<float*>(
+        ::operator new (static_cast<std::size_t>(floats) * sizeof(float), std::align_val_t{alignment}));
     b.size = floats;
   }
   return b.data;
@@ -30,7 +31,7 @@ inline float* scratch(int slot, index_t floats) {
 /// Columns [first, first + count) of x (K, N) into out[K][width], zeros behind them; false where one is NaN or Inf.
 /// count <= width. O(K width).
 inline bool pack_panel(matrix_span<float const> x, index_t first, index_t count, index_t width, float* out) noexcept {
-  float not_finite = 0.0f;   // stays 0 as long as every element is finite: v * 0 is NaN otherwise
+  float not_finite = 0.0f;  // stays 0 as long as every element is finite: v * 0 is NaN otherwise
   if (x.col_stride == 1) {
     for (index_t k = 0; k < x.rows; ++k, out += width) {
       float const* const row = x.row(k) + first;

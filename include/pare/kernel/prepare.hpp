@@ -34,11 +34,19 @@ class prepared {
   template <class Operand>
   explicit prepared(Operand operand) : operand_(std::move(operand)) {}
 
-  [[nodiscard]] extents shape() const noexcept { return visit([](auto const& o) { return o.shape(); }); }
-  [[nodiscard]] index_t nnz() const noexcept { return visit([](auto const& o) { return o.nnz(); }); }
-  [[nodiscard]] std::size_t bytes() const noexcept { return visit([](auto const& o) { return o.bytes(); }); }
+  [[nodiscard]] extents shape() const noexcept {
+    return visit([](auto const& o) { return o.shape(); });
+  }
+  [[nodiscard]] index_t nnz() const noexcept {
+    return visit([](auto const& o) { return o.nnz(); });
+  }
+  [[nodiscard]] std::size_t bytes() const noexcept {
+    return visit([](auto const& o) { return o.bytes(); });
+  }
   /// The name of the operand that was chosen: "dense", "bitmap", ...
-  [[nodiscard]] char const* name() const noexcept { return visit([](auto const& o) { return o.name(); }); }
+  [[nodiscard]] char const* name() const noexcept {
+    return visit([](auto const& o) { return o.name(); });
+  }
   template <class Visitor>
   decltype(auto) visit(Visitor&& v) const {
     return std::visit(std::forward<Visitor>(v), operand_);
@@ -98,10 +106,8 @@ class any_operand {
   }
   template <class F>
   static constexpr functions table_of = {
-      [](void const* p) noexcept { return as<F>(p).shape(); },
-      [](void const* p) noexcept { return as<F>(p).nnz(); },
-      [](void const* p) noexcept { return as<F>(p).bytes(); },
-      [](void const* p) noexcept { return as<F>(p).name(); },
+      [](void const* p) noexcept { return as<F>(p).shape(); }, [](void const* p) noexcept { return as<F>(p).nnz(); },
+      [](void const* p) noexcept { return as<F>(p).bytes(); }, [](void const* p) noexcept { return as<F>(p).name(); },
       [](void const* p, matrix_span<float const> x, matrix_span<float> y, layer_epilogue const& e, execution_ref exec) {
         matmul(as<F>(p), x, y, e, exec);
       }};

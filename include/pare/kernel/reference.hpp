@@ -15,7 +15,8 @@ void matmul(F const& w, matrix_span<float const> x, matrix_span<float> y, E cons
   for (index_t r = 0; r < y.rows; ++r)
     for (index_t n = 0; n < y.cols; ++n) {
       double sum = 0.0;
-      w.for_each_in_row(r, [&](index_t c, auto v) { sum += static_cast<double>(to_float(v)) * static_cast<double>(x(c, n)); });
+      w.for_each_in_row(
+          r, [&](index_t c, auto v) { sum += static_cast<double>(to_float(v)) * static_cast<double>(x(c, n)); });
       y(r, n) = e(static_cast<float>(sum), r, n);
     }
 }

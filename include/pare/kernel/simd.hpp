@@ -39,9 +39,9 @@ template <class A>
 template <class A>
 [[nodiscard]] inline float sum(floats<A> v) noexcept {
   if constexpr (requires { reduce_add(v); }) {
-    return reduce_add(v);   // found in xsimd by its argument
+    return reduce_add(v);  // found in xsimd by its argument
   } else {
-    return hadd(v);         // its name until xsimd 10
+    return hadd(v);  // its name until xsimd 10
   }
 }
 

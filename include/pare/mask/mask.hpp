@@ -82,9 +82,15 @@ class mask {
   }
 
   /// Intersection, union, symmetric difference, complement. Pre: equal shapes.
-  mask& operator&=(mask const& other) { return combine(other, [](word a, word b) { return a & b; }); }
-  mask& operator|=(mask const& other) { return combine(other, [](word a, word b) { return a | b; }); }
-  mask& operator^=(mask const& other) { return combine(other, [](word a, word b) { return a ^ b; }); }
+  mask& operator&=(mask const& other) {
+    return combine(other, [](word a, word b) { return a & b; });
+  }
+  mask& operator|=(mask const& other) {
+    return combine(other, [](word a, word b) { return a | b; });
+  }
+  mask& operator^=(mask const& other) {
+    return combine(other, [](word a, word b) { return a ^ b; });
+  }
   friend mask operator&(mask a, mask const& b) { return a &= b; }
   friend mask operator|(mask a, mask const& b) { return a |= b; }
   friend mask operator^(mask a, mask const& b) { return a ^= b; }

@@ -87,8 +87,7 @@ inline void weighted_values(float const* weights, matrix_span<float const> value
       for (index_t i = 0; i < value_block; ++i) even[i] += weights[p] * values(p, d + i);
     for (index_t i = 0; i < value_block; ++i) out[d + i] = factor * (even[i] + odd[i]);
   }
-  for (; d < values.cols; ++d)
-    out[d] = factor * sum_of<float>(n, [&](index_t p) { return weights[p] * values(p, d); });
+  for (; d < values.cols; ++d) out[d] = factor * sum_of<float>(n, [&](index_t p) { return weights[p] * values(p, d); });
 }
 }  // namespace detail
 

@@ -28,7 +28,7 @@ namespace pare::inline PARE_ABI {
 
 struct perplexity_options {
   index_t chunk_bytes = 0;  // cut the text into chunks of that many bytes, each encoded on its own; 0 = do not cut
-  progress report{};          // told predicted tokens of all tokens
+  progress report{};        // told predicted tokens of all tokens
 };
 
 struct perplexity_report {
@@ -75,11 +75,13 @@ inline result<double> window_nll(llama_session& session, std::span<int const> wi
   for (index_t first = 0; first < predicted; first += logits.rows()) {
     index_t const count = std::min(logits.rows(), predicted - first);
     auto const rows = logits.span().row_range(0, count);
-    PARE_TRY_VOID(session.forward(window.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)), rows));
+    auto const tokens = window.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count));
+    PARE_TRY_VOID(session.forward(tokens, rows));
     for (index_t i = 0; i < count; ++i) {
       if (!all_finite(rows.row(i), rows.cols))
-        return error{errc::not_finite, "logits", "expected finite logits, found NaN or Inf at position " +
-                                                     std::to_string(first + i) + " of a window"};
+        return error{
+            errc::not_finite, "logits",
+            "expected finite logits, found NaN or Inf at position " + std::to_string(first + i) + " of a window"};
       total += negative_log_likelihood({rows.row(i), static_cast<std::size_t>(rows.cols)}, at(first + i + 1));
     }
   }
@@ -89,8 +91,7 @@ inline result<double> window_nll(llama_session& session, std::span<int const> wi
 
 /// Perplexity on sequences of tokens, each of which starts with BOS (its first token, whatever it is).
 /// Errors: nothing to predict; token ids outside the vocabulary; logits that are not finite; cancelled.
-[[nodiscard]] inline result<perplexity_report> perplexity(llama const& net,
-                                                          std::span<std::vector<int> const> sequences,
+[[nodiscard]] inline result<perplexity_report> perplexity(llama const& net, std::span<std::vector<int> const> sequences,
                                                           progress report = {}) {
   detail::stopwatch const clock;
   index_t const per_window = net.config().max_positions - 1;
@@ -165,9 +166,9 @@ template <class Network, class T>
   detail::stopwatch const clock;
   if (inputs.rows == 0) return error{errc::missing, "inputs", "expected at least one input, found none"};
   if (std::ssize(labels) != inputs.rows)
-    return error{errc::mismatch, "labels",
-                 "expected " + std::to_string(inputs.rows) + ", one for each input, found " +
-                     std::to_string(labels.size())};
+    return error{
+        errc::mismatch, "labels",
+        "expected " + std::to_string(inputs.rows) + ", one for each input, found " + std::to_string(labels.size())};
   if (inputs.cols != net.input_size())
     return error{errc::mismatch, "inputs",
                  "expected " + std::to_string(net.input_size()) + " values each, which the network takes, found " +

@@ -25,10 +25,14 @@ enum class stop_reason {
 /// The stable name of a stop reason.
 [[nodiscard]] constexpr std::string_view name(stop_reason reason) noexcept {
   switch (reason) {
-    case stop_reason::end_of_text: return "end_of_text";
-    case stop_reason::token_limit: return "token_limit";
-    case stop_reason::context_full: return "context_full";
-    case stop_reason::callback: return "callback";
+    case stop_reason::end_of_text:
+      return "end_of_text";
+    case stop_reason::token_limit:
+      return "token_limit";
+    case stop_reason::context_full:
+      return "context_full";
+    case stop_reason::callback:
+      return "callback";
   }
   return "unknown";
 }

@@ -2,6 +2,7 @@
 // A linear layer: weights that can be pruned, and the operand that multiplies.
 #pragma once
 
+#include <concepts>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,11 +27,12 @@ class linear {
   /// weight (M, K), all kept; bias (M) or empty. `name` is the weight tensor's in the checkpoint.
   linear(std::string name, matrix<float> weight, std::vector<float> bias = {})
       : name_(std::move(name)), weights_(std::move(weight)), bias_(std::move(bias)) {
-    PARE_EXPECTS(bias_.empty() || std::ssize(bias_) == weights_.shape().rows, "linear: the bias must have one value per output");
+    PARE_EXPECTS(bias_.empty() || std::ssize(bias_) == weights_.shape().rows,
+                 "linear: the bias must have one value per output");
   }
 
   [[nodiscard]] std::string const& name() const noexcept { return name_; }
-  [[nodiscard]] extents shape() const noexcept { return weights_.shape(); }   // (M, K)
+  [[nodiscard]] extents shape() const noexcept { return weights_.shape(); }  // (M, K)
   /// (M, K), pruned weights +0.
   [[nodiscard]] matrix_span<float const> weight() const noexcept { return weights_.values().span(); }
   [[nodiscard]] std::vector<float> const& bias() const noexcept { return bias_; }
@@ -50,10 +52,20 @@ class linear {
     operand_ = {};
   }
 
+  /// The shape of the weight tensor in the checkpoint: (M, K), or (O, I, kh, kw) for a convolution, which some
+  /// allocators look at. Pre: M * K elements.
+  void tensor_shape(std::vector<index_t> dims) { dims_ = std::move(dims); }
+  [[nodiscard]] std::vector<index_t> tensor_shape() const {
+    return dims_.empty() ? std::vector<index_t>{shape().rows, shape().cols} : dims_;
+  }
+
   /// Lays the weights out for this machine (see pare::prepare); unprepared layers multiply densely.
-  void prepare(prepare_options const& options) {
+  /// (A template, as bytes and forward are, so that formats and kernels are compiled only where networks run.)
+  template <std::same_as<prepare_options> Options = prepare_options>
+  void prepare(Options const& options) {
     if (weights_.keeps_all()) return;
-    with_regular_format(weights_, [&](auto format) { operand_ = any_operand(pare::prepare(std::move(format), options)); });
+    with_regular_format(weights_,
+                        [&](auto format) { operand_ = any_operand(pare::prepare(std::move(format), options)); });
   }
   /// Who multiplies; the default is the calling thread.
   void run_on(execution_ref exec) noexcept { exec_ = exec; }
@@ -61,15 +73,17 @@ class linear {
   /// What multiplies: "dense", "bitmap", ...
   [[nodiscard]] char const* operand_name() const noexcept { return operand_ ? operand_.name() : weights_.name(); }
   /// Bytes of the weights in their canonical format, and of the bias.
+  template <weight_value T = float>
   [[nodiscard]] std::size_t bytes() const {
     std::size_t n = bias_.size() * sizeof(float);
-    with_regular_format(weights_, [&](auto const& format) { n += format.bytes(); });
+    with_regular_format<T>(weights_, [&](auto const& format) { n += format.bytes(); });
     return n;
   }
 
-  /// y = act(scale * (W x) + b + ...). x (K, N) and y (M, N), any strides (token-major data as .transposed()). The layer's
-  /// bias takes the epilogue's place for one: e.bias must be empty where the layer has its own.
-  void forward(matrix_span<float const> x, matrix_span<float> y, layer_epilogue e = {}) const {
+  /// y = act(scale * (W x) + b + ...). x (K, N) and y (M, N), any strides (token-major data as .transposed()). The
+  /// layer's bias takes the epilogue's place for one: e.bias must be empty where the layer has its own.
+  template <std::same_as<layer_epilogue> Epilogue = layer_epilogue>
+  void forward(matrix_span<float const> x, matrix_span<float> y, Epilogue e = {}) const {
     if (!bias_.empty()) {
       PARE_EXPECTS(e.bias.empty(), "linear::forward: the layer has a bias of its own");
       e.bias = bias_;
@@ -86,6 +100,7 @@ class linear {
   std::string name_;
   dense<float> weights_;
   std::vector<float> bias_;
+  std::vector<index_t> dims_;  // empty: (M, K)
   any_operand operand_;
   execution_ref exec_;
 };

@@ -146,9 +146,9 @@ class llama_session {
     PARE_EXPECTS(logits.rows <= count && (logits.rows == 0 || logits.cols == net_->config().vocab_size),
                  "llama_session::forward: logits must be (at most the number of tokens, vocab)");
     if (count > capacity_ - position_)
-      return error{errc::out_of_range, "tokens",
-                   "expected at most " + std::to_string(capacity_) + " positions, found " +
-                       std::to_string(position_ + count)};
+      return error{
+          errc::out_of_range, "tokens",
+          "expected at most " + std::to_string(capacity_) + " positions, found " + std::to_string(position_ + count)};
     for (int const token : tokens)
       if (token < 0 || token >= net_->config().vocab_size)
         return error{errc::out_of_range, "tokens",

@@ -102,7 +102,8 @@ struct llama_config {
       if (scaling == json.end() || scaling->is_null()) continue;
       PARE_TRY(auto const type, get_string(*scaling, scaling->contains("type") ? "type" : "rope_type", "default"));
       if (!scaling->is_object() || type != "default")
-        return unsupported(key, "null or the type \"default\"", scaling->is_object() ? "\"" + type + "\"" : "no object");
+        return unsupported(key, "null or the type \"default\"",
+                           scaling->is_object() ? "\"" + type + "\"" : "no object");
     }
     PARE_TRY(auto const fraction, get_number(json, "partial_rotary_factor", 1.0));
     if (fraction != 1.0) return unsupported("partial_rotary_factor", "1", std::to_string(fraction));
@@ -120,7 +121,8 @@ struct llama_config {
       return {};
     }
     for (nlohmann::json const& item : *end) {
-      PARE_TRY(auto const token, get_integer(nlohmann::json{{"eos_token_id", item}}, "eos_token_id", 0, vocab_size - 1));
+      nlohmann::json const single{{"eos_token_id", item}};
+      PARE_TRY(auto const token, get_integer(single, "eos_token_id", 0, vocab_size - 1));
       end_tokens.push_back(static_cast<int>(token));
     }
     return {};

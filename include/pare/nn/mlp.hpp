@@ -66,7 +66,8 @@ class mlp {
   /// Reads the network, see the top of this file. Errors: wrong configuration values, by key; missing or misshapen
   /// tensors, by name; without a configuration, weights that do not chain.
   [[nodiscard]] static result<mlp> load(checkpoint const& file) {
-    return file.config().is_object() && file.config().contains("layer_sizes") ? load_configured(file) : load_inferred(file);
+    bool const has_sizes = file.config().is_object() && file.config().contains("layer_sizes");
+    return has_sizes ? load_configured(file) : load_inferred(file);
   }
 
   [[nodiscard]] mlp_config const& config() const noexcept { return config_; }
@@ -121,8 +122,7 @@ class mlp {
     std::vector<std::string> names = file.names();
     std::erase_if(names, [](std::string const& n) { return !n.ends_with(".weight"); });
     std::sort(names.begin(), names.end(), natural_less);
-    if (names.empty())
-      return error{errc::missing, "", "expected 2-D tensors whose names end in .weight, found none"};
+    if (names.empty()) return error{errc::missing, "", "expected 2-D tensors whose names end in .weight, found none"};
     mlp net;
     for (std::string const& name : names) {
       std::vector<index_t> const shape = file.shape(name).value_or(std::vector<index_t>{});
@@ -138,6 +138,9 @@ class mlp {
       auto const bias = file.contains(stem + ".bias") ? has_bias::yes : has_bias::no;
       PARE_TRY(auto layer, read_linear(file, stem, {shape[0], shape[1]}, bias));
       net.layers_.push_back(std::move(layer));
+    }
+    if (file.config().is_object()) {
+      PARE_TRY(net.config_, read_config(file.config(), net.classes()));
     }
     return net;
   }

@@ -35,9 +35,9 @@ void run_on(N& net, execution_ref exec) {
 
 /// Sizes of a network's linear layers.
 struct weight_count {
-  index_t weights = 0;      // all elements
-  index_t kept = 0;         // those not pruned
-  std::size_t bytes = 0;    // in their canonical formats, biases included
+  index_t weights = 0;    // all elements
+  index_t kept = 0;       // those not pruned
+  std::size_t bytes = 0;  // in their canonical formats, biases included
   [[nodiscard]] double sparsity() const noexcept {
     return weights == 0 ? 0.0 : 1.0 - static_cast<double>(kept) / static_cast<double>(weights);
   }

@@ -37,8 +37,8 @@ struct batch_norm {
     for (std::size_t c = 0; c < variance.size(); ++c) {
       if (!(variance[c] >= 0.0f))
         return error{errc::out_of_range, detail::tensor_place(name + ".running_var"),
-                     "expected variances that are not negative, found " + std::to_string(variance[c]) +
-                         " in channel " + std::to_string(c)};
+                     "expected variances that are not negative, found " + std::to_string(variance[c]) + " in channel " +
+                         std::to_string(c)};
       gain[c] /= std::sqrt(variance[c] + epsilon);
       offset[c] -= mean[c] * gain[c];
     }

@@ -17,7 +17,8 @@ namespace pare::inline PARE_ABI {
 enum class has_bias { no, yes };
 
 /// The layer `name`.weight of the given shape (M, K), with `name`.bias (M) where it has one. A tensor of more than
-/// two axes (a convolution's) is read with all axes after the first joined.
+/// two axes (a convolution's) is read with all axes after the first joined. Zeros of a dense tensor count as pruned:
+/// that is how most tools store what they pruned.
 /// Errors: missing or misshapen tensors.
 [[nodiscard]] inline result<linear> read_linear(checkpoint const& file, std::string const& name, extents shape,
                                                 has_bias bias) {
@@ -27,7 +28,8 @@ enum class has_bias { no, yes };
     PARE_TRY(offsets, file.read_vector(name + ".bias", shape.rows));
   }
   linear layer(name + ".weight", std::move(weight.values), std::move(offsets));
-  layer.keep(weight.keep);
+  layer.tensor_shape(file.shape(name + ".weight").value_or(std::vector<index_t>{}));
+  layer.keep(weight.keep.keeps_all() ? nonzeros(layer.weight()) : weight.keep);
   return layer;
 }
 

@@ -37,7 +37,8 @@ template <class T, class Term>
 
 /// The largest of n values; NaN is not greater than anything. Pre: n > 0.
 [[nodiscard]] inline float maximum(float const* x, index_t n) {
-  return fold(n, x[0], [x](index_t i) { return x[i]; }, [](float a, float b) { return b > a ? b : a; });
+  return fold(
+      n, x[0], [x](index_t i) { return x[i]; }, [](float a, float b) { return b > a ? b : a; });
 }
 
 /// True where none of n values is NaN or infinite.

@@ -41,9 +41,9 @@ class resnet {
     resnet net;
     PARE_TRY(auto const first, filter_shape(file, "conv1"));
     if (first.cols != channels * taps)
-      return error{errc::mismatch, detail::tensor_place("conv1.weight"),
-                   "expected " + std::to_string(channels) + " input channels, found " +
-                       std::to_string(first.cols / taps)};
+      return error{
+          errc::mismatch, detail::tensor_place("conv1.weight"),
+          "expected " + std::to_string(channels) + " input channels, found " + std::to_string(first.cols / taps)};
     PARE_TRY(net.first_, unit::load(file, "conv1", "bn1", first));
     index_t width = first.rows;
     for (index_t s = 1; s <= stages; ++s) {
@@ -90,8 +90,10 @@ class resnet {
   /// logits (N, classes) of images (N, 3072): red, green and blue planes, values 0..255 as the CIFAR files have them.
   /// Pre: matching shapes. Allocates its workspace once per call.
   template <class T, class Tap = no_tap>
-    requires std::same_as<std::remove_const_t<T>, float> || std::same_as<std::remove_const_t<T>, std::uint8_t>
-  void forward(matrix_span<T> images, matrix_span<float> logits, Tap&& tap = {}) const {
+    requires std::same_as < std::remove_const_t<T>,
+  float > ||
+      std::same_as<std::remove_const_t<T>, std::uint8_t> void forward(matrix_span<T> images, matrix_span<float> logits,
+                                                                      Tap&& tap = {}) const {
     PARE_EXPECTS(images.cols == input_size(), "resnet::forward: images must be (N, 3072)");
     PARE_EXPECTS(logits.rows == images.rows && logits.cols == classes(),
                  "resnet::forward: logits must be (N, classes)");
@@ -111,8 +113,7 @@ class resnet {
     linear conv;
     batch_norm norm;
 
-    static result<unit> load(checkpoint const& file, std::string const& conv, std::string const& norm,
-                             extents shape) {
+    static result<unit> load(checkpoint const& file, std::string const& conv, std::string const& norm, extents shape) {
       unit u;
       PARE_TRY(u.conv, read_linear(file, conv, shape, has_bias::no));
       PARE_TRY(u.norm, batch_norm::load(file, norm, shape.rows));
@@ -171,7 +172,8 @@ class resnet {
   static result<extents> filter_shape(checkpoint const& file, std::string const& name) {
     std::string const tensor = name + ".weight";
     auto const shape = file.shape(tensor);
-    if (!shape) return error{errc::missing, detail::tensor_place(tensor), "expected shape [O, I, 3, 3], found no tensor"};
+    if (!shape)
+      return error{errc::missing, detail::tensor_place(tensor), "expected shape [O, I, 3, 3], found no tensor"};
     if (shape->size() != 4 || (*shape)[2] != 3 || (*shape)[3] != 3 || (*shape)[0] <= 0 || (*shape)[1] <= 0)
       return error{errc::mismatch, detail::tensor_place(tensor),
                    "expected shape [O, I, 3, 3], found " + to_string(*shape)};
@@ -181,8 +183,7 @@ class resnet {
   /// Networks that look alike but compute something else would load in part and be wrong in silence.
   static result<void> refuse_relatives(checkpoint const& file) {
     for (std::string const& name : file.names())
-      if (name.find(".shortcut.") != name.npos || name.find(".downsample.") != name.npos ||
-          name.starts_with("layer4."))
+      if (name.find(".shortcut.") != name.npos || name.find(".downsample.") != name.npos || name.starts_with("layer4."))
         return error{errc::unsupported, detail::tensor_place(name),
                      "expected a CIFAR ResNet of three stages whose shortcuts have no weights, found this tensor"};
     return {};
@@ -247,8 +248,7 @@ class resnet {
     auto const from = x.span();
     for (index_t c = 0; c < x.channels; ++c)
       for (index_t row = 0; row < half; ++row)
-        for (index_t col = 0; col < half; ++col)
-          y(before + c, row * half + col) = from(c, 2 * row * x.side + 2 * col);
+        for (index_t col = 0; col < half; ++col) y(before + c, row * half + col) = from(c, 2 * row * x.side + 2 * col);
     x.channels = width;
     x.side = half;
     std::copy_n(y.data, width * half * half, x.storage.data());

@@ -63,10 +63,9 @@ class sampler {
     for (std::size_t i = 0; i < logits.size(); ++i) candidates_[i] = {logits[i], static_cast<int>(i)};
     index_t kept = std::ssize(logits);
     if (how_.top_k > 0) kept = std::min(kept, how_.top_k);
-    std::partial_sort(candidates_.begin(), candidates_.begin() + kept, candidates_.end(),
-                      [](candidate a, candidate b) {
-                        return a.weight != b.weight ? a.weight > b.weight : a.token < b.token;
-                      });
+    std::partial_sort(candidates_.begin(), candidates_.begin() + kept, candidates_.end(), [](candidate a, candidate b) {
+      return a.weight != b.weight ? a.weight > b.weight : a.token < b.token;
+    });
     float const top = candidates_[0].weight;
     double total = 0;
     for (index_t i = 0; i < kept; ++i) {

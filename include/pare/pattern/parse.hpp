@@ -14,7 +14,7 @@ namespace pare::inline PARE_ABI {
 /// A pattern together with the sparsity that was written behind it.
 struct pattern_spec {
   any_pattern pattern;
-  sparsity target{0.0};   // for N:M: 1 - N / M
+  sparsity target{0.0};  // for N:M: 1 - N / M
 };
 
 namespace detail {
@@ -68,7 +68,8 @@ constexpr std::optional<double> whole_fraction(std::string_view text) noexcept {
     bool const times = rest.starts_with('x');
     if (times) rest.remove_prefix(1);
     auto const cols = detail::take_number(rest);
-    if (!rows || !times || !cols) return refuse(errc::malformed, "a block pattern is written blockRxC:SPARSITY, as in block4x1:0.8");
+    if (!rows || !times || !cols)
+      return refuse(errc::malformed, "a block pattern is written blockRxC:SPARSITY, as in block4x1:0.8");
     if (*rows < 1 || *cols < 1 || *rows * *cols < 2 || *rows > 1024 || *cols > 1024)
       return refuse(errc::out_of_range, "block rows and columns must lie in 1..1024, with at least two elements");
     pattern = any_pattern({*rows, *cols}, 0, 0);
@@ -78,11 +79,14 @@ constexpr std::optional<double> whole_fraction(std::string_view text) noexcept {
     if (colon) rest.remove_prefix(1);
     auto const m = detail::take_number(rest);
     if (!n || !colon || !m || !rest.empty())
-      return refuse(errc::malformed, "expected unstructured:SPARSITY, N:M or blockRxC:SPARSITY (for example unstructured:0.5, 2:4, block4x1:0.8)");
+      return refuse(
+          errc::malformed,
+          "expected unstructured:SPARSITY, N:M or blockRxC:SPARSITY (for example unstructured:0.5, 2:4, block4x1:0.8)");
     if (*n < 1 || *n >= *m || *m > 32) return refuse(errc::out_of_range, "N:M keeps N of M inputs: 0 < N < M <= 32");
     return pattern_spec{any_pattern({1, 1}, *n, *m), sparsity(1.0 - static_cast<double>(*n) / static_cast<double>(*m))};
   }
-  if (!rest.starts_with(':')) return refuse(errc::malformed, "the sparsity is missing: write it behind a colon, as in unstructured:0.5");
+  if (!rest.starts_with(':'))
+    return refuse(errc::malformed, "the sparsity is missing: write it behind a colon, as in unstructured:0.5");
   auto const s = detail::whole_fraction(rest.substr(1));
   if (!s) return refuse(errc::malformed, "the sparsity is not a decimal number");
   if (!(*s < 1.0)) return refuse(errc::out_of_range, "the sparsity must lie in [0, 1): it is the fraction removed");

@@ -35,7 +35,8 @@ concept sparsity_pattern = requires(P const& p) {
   { p.unit() } -> std::same_as<extents>;
   { p.keep() } -> std::same_as<index_t>;
   { p.of() } -> std::same_as<index_t>;
-} && std::regular<P>;   // last: asked of any type first, it would ask any_pattern's conversion, which asks this
+}
+&&std::regular<P>;  // last: asked of any type first, it would ask any_pattern's conversion, which asks this
 
 /// Any element on its own.
 struct unstructured {
@@ -93,12 +94,16 @@ template <sparsity_pattern P>
   return p.of() > 0;
 }
 template <class P>
-concept fixed_ratio_pattern = sparsity_pattern<P> && requires { requires P::of() > 0; };
+concept fixed_ratio_pattern = sparsity_pattern<P> && requires {
+  requires P::of()
+  > 0;
+};
 
 /// Whether whole units (and whole groups of N:M) tile a matrix of this shape.
 template <sparsity_pattern P>
 [[nodiscard]] constexpr bool fits(P const& p, extents shape) noexcept {
-  return shape.rows % p.unit().rows == 0 && shape.cols % p.unit().cols == 0 && (p.of() == 0 || shape.cols % p.of() == 0);
+  return shape.rows % p.unit().rows == 0 && shape.cols % p.unit().cols == 0 &&
+         (p.of() == 0 || shape.cols % p.of() == 0);
 }
 
 /// Whether a mask obeys the pattern: units whole, and at most keep() kept of each of(). O(rows * cols).

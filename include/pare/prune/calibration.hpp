@@ -2,7 +2,6 @@
 // Statistics of every layer of a network, collected while it runs on calibration data.
 #pragma once
 
-#include <map>
 #include <vector>
 
 #include <pare/calibrate/statistics.hpp>
@@ -15,21 +14,25 @@ namespace pare::inline PARE_ABI {
 ///     calibration<wanda::needs> stats(net);
 ///     net.forward(tokens, logits, stats);
 ///
-/// The network must stay where it is while collecting. The dense network's activations are seen; nothing is pruned on the way.
+/// The network must stay where it is while collecting. The dense network's activations are seen; nothing is pruned on
+/// the way.
 template <class Needs>
 class calibration {
  public:
   template <network N>
   explicit calibration(N const& net) {
     for (linear const* l : net.layers()) {
-      index_.emplace(l, layers_.size());
+      known_.push_back(l);
       layers_.emplace_back(l->shape().cols);
     }
   }
 
   /// Adds a batch of a layer's inputs x (K, N). Layers that the network does not list are passed over.
   void operator()(linear const& layer, matrix_span<float const> x) {
-    if (auto const found = index_.find(&layer); found != index_.end()) layers_[found->second].add(x);
+    // Networks call their layers in the order of the list, again and again: the next one is nearly always the right
+    // one.
+    for (std::size_t tried = 0; tried < known_.size(); ++tried, next_ = (next_ + 1) % known_.size())
+      if (known_[next_] == &layer) return layers_[next_].add(x);
   }
   /// Makes it what it would be had it seen the other's data too. Pre: of the same network.
   void merge(calibration const& other) {
@@ -41,7 +44,8 @@ class calibration {
   [[nodiscard]] std::size_t size() const noexcept { return layers_.size(); }
 
  private:
-  std::map<linear const*, std::size_t> index_;
+  std::vector<linear const*> known_;
+  std::size_t next_ = 0;
   std::vector<Needs> layers_;
 };
 

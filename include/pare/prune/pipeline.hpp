@@ -2,6 +2,7 @@
 // One pruned linear layer as one type: criterion, pattern, format and epilogue fixed at compile time.
 #pragma once
 
+#include <type_traits>
 #include <utility>
 
 #include <pare/format/format.hpp>
@@ -15,15 +16,20 @@ namespace pare::inline PARE_ABI {
 /// Combinations that make no sense do not compile.
 template <criterion Criterion, sparsity_pattern Pattern, sparse_format Format, epilogue Epilogue = identity>
 class pipeline {
-  static_assert(Format::template stores<Pattern>,
-                "pare::pipeline: this format cannot store every mask of this pattern: bsr<R, C> takes block patterns of whole "
-                "R x C blocks, n_of_m_packed<N, M> takes n_of_m patterns at most as dense; bitmap and csr take all");
+  static_assert(
+      Format::template stores<Pattern>,
+      "pare::pipeline: this format cannot store every mask of this pattern: bsr<R, C> takes block patterns of whole "
+      "R x C blocks, n_of_m_packed<N, M> takes n_of_m patterns at most as dense; bitmap and csr take all");
+  static_assert(
+      std::is_empty_v<Epilogue>,
+      "pare::pipeline: an epilogue with data (a bias, a residual) is passed at the call: layer(bias{b}, x, y)");
 
  public:
   /// A layer of a fixed-ratio pattern. w (M, K), float or bf16; stats as the criterion needs. Pre: the pattern fits w.
   template <matrix_view W, class Stats = statistics<>>
     requires fixed_ratio_pattern<Pattern>
-  [[nodiscard]] static pipeline from(W const& w, Stats const& stats = {}, Criterion const& by = {}, prepare_options const& options = {}) {
+  [[nodiscard]] static pipeline from(W const& w, Stats const& stats = {}, Criterion const& by = {},
+                                     prepare_options const& options = {}) {
     return pipeline(w, select(score(w, by, stats), Pattern{}), options);
   }
   /// A layer pruned to the sparsity s, in the criterion's pool.
@@ -36,7 +42,6 @@ class pipeline {
 
   /// y = epilogue(W x): shapes as for matmul.
   template <matrix_view X, matrix_view Y, execution Exec = sequential>
-    requires std::default_initializable<Epilogue>
   void operator()(X const& x, Y&& y, Exec&& exec = Exec{}) const {
     matmul(operand_, x, y, Epilogue{}, exec);
   }

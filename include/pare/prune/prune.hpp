@@ -65,7 +65,8 @@ inline result<void> require_finite(matrix_span<float const> m, std::string const
     for (index_t c = 0; c < m.cols; ++c)
       if (!math::is_finite(m(r, c)))
         return error{errc::not_finite, where,
-                     std::string(what) + " at row " + std::to_string(r) + ", column " + std::to_string(c) + " is NaN or infinite"};
+                     std::string(what) + " at row " + std::to_string(r) + ", column " + std::to_string(c) +
+                         " is NaN or infinite"};
   return {};
 }
 
@@ -85,7 +86,8 @@ template <network N>
     if (!skipped) chosen.push_back(l);
   }
   for (std::size_t s = 0; s < used.size(); ++s)
-    if (!used[s]) return error{errc::missing, "skip '" + settings.skip[s] + "'", "no layer of the network has a name that matches"};
+    if (!used[s])
+      return error{errc::missing, "skip '" + settings.skip[s] + "'", "no layer of the network has a name that matches"};
   if (chosen.empty()) return error{errc::missing, "network", "every layer is skipped, so there is nothing to prune"};
   return chosen;
 }
@@ -94,26 +96,30 @@ template <network N>
 /// `budget`, selects masks of `pattern` with exact counts (see select.hpp) in the method's scope, and applies them.
 ///
 /// stats:  what the method needs, of this network. For N:M patterns `target` is ignored: the pattern fixes it.
-/// Errors: a pattern that does not fit a layer (all such layers are named); NaN or infinite weights, statistics or scores;
+/// Errors: a pattern that does not fit a layer (all such layers are named); NaN or infinite weights, statistics or
+/// scores;
 ///         cancelled by progress. On error the network is unchanged.
 /// O(weights) time; the scores and masks of all chosen layers are held at once.
 template <network N, criterion C, sparsity_pattern P, budget_allocator A = uniform>
 [[nodiscard]] result<std::vector<pruned_layer>> prune(N& net, C const& method, P const& pattern, sparsity target,
                                                       calibration<typename C::needs> const& stats, A const& budget = {},
                                                       prune_settings const& settings = {}) {
-  static_assert(!fixed_ratio_pattern<P> || std::same_as<A, uniform>,
-                "pare::prune: N:M fixes the sparsity of every layer, so there is no budget to share out; use pare::uniform");
+  static_assert(
+      !fixed_ratio_pattern<P> || std::same_as<A, uniform>,
+      "pare::prune: N:M fixes the sparsity of every layer, so there is no budget to share out; use pare::uniform");
   auto const layers = net.layers();
   PARE_EXPECTS(stats.size() == layers.size(), "prune: the statistics are of another network");
   PARE_EXPECTS(target.value < 1.0, "prune: the sparsity must lie in [0, 1)");
   PARE_TRY(auto const chosen, layers_to_prune(net, settings));
   if (pattern.of() > 0 && !std::same_as<A, uniform>)
-    return error{errc::unsupported, "pattern " + to_string(any_pattern(pattern)), "N:M fixes the sparsity of every layer, so it takes no allocation but uniform"};
+    return error{errc::unsupported, "pattern " + to_string(any_pattern(pattern)),
+                 "N:M fixes the sparsity of every layer, so it takes no allocation but uniform"};
 
   std::string misfits;
   for (std::size_t const l : chosen)
     if (extents const s = layers[l]->shape(); !fits(pattern, s))
-      misfits += (misfits.empty() ? "" : ", ") + layers[l]->name() + " (" + std::to_string(s.rows) + " x " + std::to_string(s.cols) + ")";
+      misfits += (misfits.empty() ? "" : ", ") + layers[l]->name() + " (" + std::to_string(s.rows) + " x " +
+                 std::to_string(s.cols) + ")";
   if (!misfits.empty())
     return error{errc::pattern_misfit, "pattern " + to_string(any_pattern(pattern)),
                  "it does not tile these layers, which can be skipped by name: " + misfits};
@@ -123,14 +129,15 @@ template <network N, criterion C, sparsity_pattern P, budget_allocator A = unifo
   std::vector<matrix<float>> units;
   for (std::size_t const l : chosen) {
     linear const& layer = *layers[l];
-    if (!settings.progress("score", std::ssize(scores), std::ssize(chosen))) return error{errc::cancelled, "prune", "cancelled"};
+    if (!settings.progress("score", std::ssize(scores), std::ssize(chosen)))
+      return error{errc::cancelled, "prune", "cancelled"};
     PARE_TRY_VOID(detail::require_finite(layer.weight(), layer.name(), "the weight"));
     C scored = method;
-    if constexpr (requires { scored.seed; }) scored.seed += l;   // every layer draws its own random numbers
+    if constexpr (requires { scored.seed; }) scored.seed += l;  // every layer draws its own random numbers
     scores.push_back(score(layer.weight(), scored, stats[l]));
     PARE_TRY_VOID(detail::require_finite(scores.back().span(), layer.name(), "the score"));
     extents const s = layer.shape();
-    infos.push_back({layer.name(), {s.rows, s.cols}, s.size() / pattern.unit().size(), {}});
+    infos.push_back({layer.name(), layer.tensor_shape(), s.size() / pattern.unit().size(), {}});
     if constexpr (A::needs_scores) {
       units.push_back(unit_scores(scores.back().span(), pattern));
       infos.back().scores = units.back().span();
@@ -140,13 +147,15 @@ template <network N, criterion C, sparsity_pattern P, budget_allocator A = unifo
   std::vector<sparsity> const shares = budget.allocate(infos, target);
   std::vector<mask> masks;
   for (std::size_t i = 0; i < chosen.size(); ++i) {
-    if (!settings.progress("select", static_cast<index_t>(i), std::ssize(chosen))) return error{errc::cancelled, "prune", "cancelled"};
+    if (!settings.progress("select", static_cast<index_t>(i), std::ssize(chosen)))
+      return error{errc::cancelled, "prune", "cancelled"};
     if constexpr (fixed_ratio_pattern<P>) {
       masks.push_back(select(scores[i], pattern));
     } else {
       // A network-wide pool counts whole layers, so it also selects in whole layers.
-      scope const pool = A::needs_scores ? scope::matrix : default_scope<C>();
-      masks.push_back(pattern.of() > 0 ? select(scores[i], any_pattern(pattern)) : select(scores[i], pattern, shares[i], pool));
+      scope const pool = A::needs_scores || default_scope<C>() == scope::network ? scope::matrix : default_scope<C>();
+      masks.push_back(pattern.of() > 0 ? select(scores[i], any_pattern(pattern))
+                                       : select(scores[i], pattern, shares[i], pool));
     }
   }
   std::vector<pruned_layer> done;

@@ -19,9 +19,11 @@ using score_sink = matrix_span<T>;
 /// all of `out` (shape of w), is deterministic, and does not change w. Only the order of scores within the pool that
 /// competes matters; `compares` (optional, default scope::matrix) names the pool that the method's paper uses.
 template <class C>
-concept criterion = std::copy_constructible<C> && requires { typename C::needs; } &&
-                    requires(C const& c, matrix_span<float const> const& w, typename C::needs const& stats,
-                             score_sink<float> out) { c.score(w, stats, out); };
+concept criterion = std::copy_constructible<C> && requires {
+  typename C::needs;
+} && requires(C const& c, matrix_span<float const> const& w, typename C::needs const& stats, score_sink<float> out) {
+  c.score(w, stats, out);
+};
 
 /// The pool that a criterion's scores are meant for.
 template <criterion C>

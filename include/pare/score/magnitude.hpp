@@ -7,7 +7,7 @@
 namespace pare::inline PARE_ABI {
 
 struct magnitude {
-  static constexpr scope compares = scope::matrix;   // the pool that its scores are meant for
+  static constexpr scope compares = scope::matrix;  // the pool that its scores are meant for
   using needs = statistics<>;
   static constexpr char const* name() noexcept { return "magnitude"; }
 

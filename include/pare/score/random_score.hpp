@@ -9,7 +9,7 @@ namespace pare::inline PARE_ABI {
 
 /// The same seed and shape give the same scores on every machine.
 struct random_score {
-  static constexpr scope compares = scope::matrix;   // the pool that its scores are meant for
+  static constexpr scope compares = scope::matrix;  // the pool that its scores are meant for
   using needs = statistics<>;
   static constexpr char const* name() noexcept { return "random"; }
   std::uint64_t seed = 0;

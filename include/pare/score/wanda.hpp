@@ -10,7 +10,7 @@
 namespace pare::inline PARE_ABI {
 
 struct wanda {
-  static constexpr scope compares = scope::row;   // the pool that its scores are meant for
+  static constexpr scope compares = scope::row;  // the pool that its scores are meant for
   using needs = statistics<input_norms>;
   static constexpr char const* name() noexcept { return "wanda"; }
 
@@ -20,8 +20,7 @@ struct wanda {
     input_norms const& norms = stats.template get<input_norms>();
     PARE_EXPECTS(norms.features() == w.cols, "wanda: the statistics are of a layer with another number of inputs");
     std::vector<float> norm(static_cast<std::size_t>(w.cols));
-    for (index_t j = 0; j < w.cols; ++j)
-      norm[static_cast<std::size_t>(j)] = static_cast<float>(norms.norm(j));
+    for (index_t j = 0; j < w.cols; ++j) norm[static_cast<std::size_t>(j)] = static_cast<float>(norms.norm(j));
     for (index_t i = 0; i < w.rows; ++i)
       for (index_t j = 0; j < w.cols; ++j)
         out(i, j) = (w(i, j) < 0.0f ? -w(i, j) : w(i, j)) * norm[static_cast<std::size_t>(j)];

@@ -42,7 +42,8 @@ inline void remove_unit(mask& keep, index_t unit_row, index_t unit_col, extents 
 }
 
 /// Removes the lowest floor(s * n) units of rows [first, last) of `units` from `keep`.
-inline void remove_lowest(mask& keep, matrix_span<float const> units, extents unit, sparsity s, index_t first, index_t last) {
+inline void remove_lowest(mask& keep, matrix_span<float const> units, extents unit, sparsity s, index_t first,
+                          index_t last) {
   std::vector<ranked> pool;
   pool.reserve(static_cast<std::size_t>((last - first) * units.cols));
   for (index_t r = first; r < last; ++r)
@@ -73,7 +74,7 @@ template <matrix_view Scores, sparsity_pattern P>
   bool const elements = pattern.unit() == extents{1, 1};
   matrix<float> const sums = elements ? matrix<float>() : unit_scores(view, pattern);
   matrix_span<float const> const units = elements ? view : sums.span();
-  detail::require_numbers(units);   // of the sums: Inf - Inf is none
+  detail::require_numbers(units);  // of the sums: Inf - Inf is none
   if (where == scope::row) {
     for (index_t r = 0; r < units.rows; ++r) detail::remove_lowest(keep, units, pattern.unit(), s, r, r + 1);
   } else {
@@ -107,7 +108,8 @@ template <matrix_view Scores, sparsity_pattern P>
 
 /// How many units each layer loses when the fraction `s` of all units is removed, the lowest scores of the whole
 /// network first. units: one score a unit, one matrix a layer. O(units) time, 12 bytes a unit.
-[[nodiscard]] inline std::vector<index_t> network_removals(std::span<matrix_span<float const> const> units, sparsity s) {
+[[nodiscard]] inline std::vector<index_t> network_removals(std::span<matrix_span<float const> const> units,
+                                                           sparsity s) {
   struct entry {
     std::uint32_t score;
     std::uint32_t layer;
@@ -143,8 +145,10 @@ template <matrix_view Scores, sparsity_pattern P>
 
 /// Masks of several layers that compete in one pool: exactly floor(s * n) of all n units are removed.
 template <sparsity_pattern P>
-[[nodiscard]] std::vector<mask> select_network(std::span<matrix_span<float const> const> scores, P const& pattern, sparsity s) {
-  static_assert(!fixed_ratio_pattern<P>, "pare::select_network: N:M fixes the sparsity of every layer; there is nothing to share out");
+[[nodiscard]] std::vector<mask> select_network(std::span<matrix_span<float const> const> scores, P const& pattern,
+                                               sparsity s) {
+  static_assert(!fixed_ratio_pattern<P>,
+                "pare::select_network: N:M fixes the sparsity of every layer; there is nothing to share out");
   std::vector<matrix<float>> sums;
   std::vector<matrix_span<float const>> units;
   for (auto const& layer : scores) sums.push_back(unit_scores(layer, pattern));

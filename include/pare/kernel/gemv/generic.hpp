@@ -18,7 +18,8 @@ struct generic_gemv {
 
 template <sparse_format F>
 template <class A, epilogue E>
-void generic_gemv<F>::run(F const& w, float const* x, float* y, index_t y_stride, E const& e, index_t r0, index_t r1) noexcept {
+void generic_gemv<F>::run(F const& w, float const* x, float* y, index_t y_stride, E const& e, index_t r0,
+                          index_t r1) noexcept {
   using floats = simd::floats<A>;
   constexpr index_t lanes = simd::lanes<A>;
   for (index_t r = r0; r < r1; ++r) {

@@ -7,8 +7,8 @@
 
 namespace pare::inline PARE_ABI {
 
-/// 8 rows x 2 registers with 32 registers, 6 x 2 with 16: 2 loads of X and 8 (6) broadcasts feed 16 (12) multiply-adds.
-/// More than 8 accumulators are needed to hide the latency of two multiply-adds a cycle: 4 x 2 is a third slower than 6 x 2.
+/// 8 rows x 2 registers with 32 registers, 6 x 2 with 16: 2 loads of X and 8 (6) broadcasts feed 16 (12)
+/// multiply-adds. With 8 sums or fewer their latency shows: 4 x 2 is a third slower than 6 x 2.
 /// Pruned elements are multiplied as zeros; matmul() calls it only where X is finite, so that this changes nothing.
 template <weight_value T>
 struct dense_tile_spmm {
@@ -56,15 +56,30 @@ void dense_tile_spmm<T>::tile(dense<T> const& w, x_panel x, y_tile y, E const& e
   floats sum[Rows][Vectors];
   for (auto& row : sum)
     for (floats& s : row) s = floats(0.0f);
-  T const* weights = w.values().row(r);
   index_t const width = w.shape().cols;
-  float const* panel = x.data;
-  for (index_t k = 0; k < width; ++k, ++weights, panel += Vectors * lanes) {
-    floats columns[Vectors];
-    for (index_t t = 0; t < Vectors; ++t) columns[t] = floats::load_aligned(panel + t * lanes);
-    for (index_t i = 0; i < Rows; ++i) {
-      floats const weight(to_float(weights[i * width]));
-      for (index_t t = 0; t < Vectors; ++t) sum[i][t] = simd::multiply_add<A>(weight, columns[t], sum[i][t]);
+  auto const multiply = [&](float const* weights, index_t stride, index_t first, index_t count) {
+    float const* panel = x.data + first * Vectors * lanes;
+    for (index_t k = 0; k < count; ++k, ++weights, panel += Vectors * lanes) {
+      floats columns[Vectors];
+      for (index_t t = 0; t < Vectors; ++t) columns[t] = floats::load_aligned(panel + t * lanes);
+      for (index_t i = 0; i < Rows; ++i) {
+        floats const weight(weights[i * stride]);
+        for (index_t t = 0; t < Vectors; ++t) sum[i][t] = simd::multiply_add<A>(weight, columns[t], sum[i][t]);
+      }
+    }
+  };
+  if constexpr (std::is_same_v<T, float>) {
+    multiply(w.values().row(r), width, 0, width);
+  } else {  // widened a stretch at a time, many elements an instruction; one by one it takes longer than the products
+    constexpr index_t stretch = 128;
+    alignas(alignment) float wide[Rows * stretch];
+    for (index_t first = 0; first < width; first += stretch) {
+      index_t const count = width - first < stretch ? width - first : stretch;
+      for (index_t i = 0; i < Rows; ++i) {
+        T const* const row = w.values().row(r + i) + first;
+        for (index_t k = 0; k < count; ++k) wide[i * stretch + k] = to_float(row[k]);
+      }
+      multiply(wide, stretch, first, count);
     }
   }
   for (index_t i = 0; i < Rows; ++i)

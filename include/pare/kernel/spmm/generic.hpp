@@ -6,14 +6,14 @@
 
 namespace pare::inline PARE_ABI {
 
-/// For each stored element: one broadcast weight, then a load and a multiply-add per register of columns. 2 nnz N flops.
-/// It reads X from wherever the panel fits; kernels that block for the first-level cache are faster.
+/// For each stored element: one broadcast weight, then a load and a multiply-add per register of columns. 2 nnz N
+/// flops. It reads X from wherever the panel fits; kernels that block for the first-level cache are faster.
 template <sparse_format F>
 struct generic_spmm {
   using operand = F;
   static constexpr char const* name() noexcept { return "generic"; }
   template <class A>
-  static constexpr index_t panel_vectors = 8;   // with the broadcast they fit 16 registers
+  static constexpr index_t panel_vectors = 8;  // with the broadcast they fit 16 registers
 
   template <class A, epilogue E>
   static void run(F const& w, x_panel x, y_tile y, E const& e, index_t r0, index_t r1) noexcept;
@@ -36,7 +36,8 @@ void generic_spmm<F>::run(F const& w, x_panel x, y_tile y, E const& e, index_t r
 // flatten: clang leaves the walk over a row of blocks out of line, and then the sums live in memory.
 template <sparse_format F>
 template <class A, index_t Vectors, epilogue E>
-[[gnu::flatten]] void generic_spmm<F>::columns(F const& w, x_panel x, index_t first, y_tile y, E const& e, index_t r0, index_t r1) noexcept {
+[[gnu::flatten]] void generic_spmm<F>::columns(F const& w, x_panel x, index_t first, y_tile y, E const& e, index_t r0,
+                                               index_t r1) noexcept {
   using floats = simd::floats<A>;
   constexpr index_t lanes = simd::lanes<A>;
   index_t const stride = x.vectors * lanes;
@@ -47,10 +48,12 @@ template <class A, index_t Vectors, epilogue E>
     w.for_each_in_row(r, [&](index_t c, typename F::value_type value) {
       floats const weight(to_float(value));
       float const* const row = panel + c * stride;
-      for (index_t t = 0; t < Vectors; ++t) sum[t] = simd::multiply_add<A>(weight, floats::load_aligned(row + t * lanes), sum[t]);
+      for (index_t t = 0; t < Vectors; ++t)
+        sum[t] = simd::multiply_add<A>(weight, floats::load_aligned(row + t * lanes), sum[t]);
     });
     float* const out = y.row(r) + first * lanes;
-    for (index_t t = 0; t < Vectors; ++t) e(sum[t], r, x.first_column + (first + t) * lanes).store_unaligned(out + t * lanes);
+    for (index_t t = 0; t < Vectors; ++t)
+      e(sum[t], r, x.first_column + (first + t) * lanes).store_unaligned(out + t * lanes);
   }
 }
 

@@ -25,12 +25,28 @@ inline constexpr index_t lanes = static_cast<index_t>(floats<A>::size);
 template <class A>
 inline constexpr bool has_32_registers = std::is_base_of_v<xsimd::avx512f, A> || std::is_base_of_v<xsimd::neon64, A>;
 
-/// a * b + c in one instruction where the architecture has it.
+/// x86 before FMA: multiply_add rounds twice.
+template <class A>
+inline constexpr bool rounds_product =
+    (std::is_base_of_v<xsimd::sse2, A> ||
+     std::is_base_of_v<xsimd::avx, A>)&&!std::is_base_of_v<xsimd::fma3<xsimd::avx2>, A> &&
+    !std::is_base_of_v<xsimd::fma3<xsimd::avx>, A> && !std::is_base_of_v<xsimd::fma3<xsimd::sse4_2>, A> &&
+    !std::is_base_of_v<xsimd::fma4, A>;
+
+/// a * b + c in one instruction where the architecture has it; the same rounding wherever it is inlined.
 template <class A>
 [[nodiscard]] inline floats<A> multiply_add(floats<A> a, floats<A> b, floats<A> c) noexcept {
 #if XSIMD_WITH_AVX512F
   // xsimd 8.1 has no fused form for AVX-512: its generic one is a multiplication and an addition.
   if constexpr (std::is_base_of_v<xsimd::avx512f, A>) return floats<A>(_mm512_fmadd_ps(a, b, c));
+#endif
+#if defined(__FMA__) && defined(__GNUC__)
+  // Code for an older architecture in a file compiled for a newer one: g++ would fuse some of the pairs and not others.
+  if constexpr (rounds_product<A>) {
+    typename floats<A>::register_type product = a * b;
+    asm("" : "+x"(product));
+    return floats<A>(product) + c;
+  }
 #endif
   return xsimd::fma(a, b, c);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Everything that needs xsimd only: from weights in memory to a multiplication. Networks and files (which need a JSON
-// library) are in <pare/nn/...> and <pare/io/...>, adapters for other libraries in <pare/interop/...>.
+// Everything that needs the core dependencies only: from weights in memory to a multiplication. Networks and files
+// (which need a JSON library) are in <pare/nn/...> and <pare/io/...>, adapters for other libraries in
+// <pare/interop/...>.
 #pragma once
 
 #include <pare/allocate/allocator.hpp>

@@ -29,6 +29,8 @@ struct run_options {
 struct eval_options {
   std::string model;
   run_options run;
+  std::string tokens;  // .npy of token ids, to compare logits on; for language models
+  std::string logits;  // .npy of reference logits
   bool json = false;
 };
 

@@ -70,6 +70,9 @@ int main(int argc, char** argv) {
       ->required();
   add_run_options(*eval_c, eval_o.run);
   eval_c->add_flag("--json", eval_o.json, "Print one JSON object");
+  eval_c->add_option("--logits", eval_o.logits,
+                     "Compare with these reference logits (.npy): of the first images of --data, or of --tokens");
+  eval_c->add_option("--tokens", eval_o.tokens, "Token ids (.npy) that a language model's reference logits belong to");
   eval_c->footer(
       "Text longer than the network's context is cut into windows of that many tokens, each started by BOS.");
 

@@ -2,6 +2,7 @@
 #include "support/model.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <type_traits>
 #include <utility>
 
@@ -52,6 +53,46 @@ result<evaluation> evaluate(model const& m, data_set const& data, index_t chunk,
         }
       },
       m.network);
+}
+
+result<double> compare_logits(model const& m, data_set const& data, std::vector<int> const& tokens,
+                              matrix_span<float const> reference) {
+  matrix<float> logits(reference.shape());
+  result<void> const run = std::visit(
+      [&]<class Net>(Net const& net) -> result<void> {
+        auto const expect = [&](index_t rows, index_t outputs) -> result<void> {
+          if (reference.rows >= 1 && reference.rows <= rows && reference.cols == outputs) return {};
+          return error{errc::mismatch, "reference logits",
+                       "expected at most " + std::to_string(rows) + " rows of " + std::to_string(outputs) + ", found " +
+                           std::to_string(reference.rows) + " x " + std::to_string(reference.cols)};
+        };
+        if constexpr (std::same_as<Net, llama>) {
+          if (tokens.empty()) return error{errc::missing, "options", "a language model needs --tokens with --logits"};
+          PARE_TRY_VOID(expect(std::ssize(tokens), net.config().vocab_size));
+          if (std::ssize(tokens) != reference.rows || std::ssize(tokens) > net.config().max_positions)
+            return error{errc::mismatch, "tokens",
+                         "expected one row of logits for each, and at most " +
+                             std::to_string(net.config().max_positions) + ", found " + std::to_string(tokens.size())};
+          llama_session session(net, std::ssize(tokens));
+          PARE_TRY_VOID(session.forward(tokens, logits.span()));
+        } else {
+          auto const* const set = std::get_if<labelled_images>(&data);
+          if (set == nullptr || set->images.cols() != net.input_size())
+            return error{errc::mismatch, "data", "reference logits of a classifier need its images: pass --data"};
+          PARE_TRY_VOID(expect(set->images.rows(), net.classes()));
+          net.forward(set->images.span().row_range(0, reference.rows), logits.span());
+        }
+        return {};
+      },
+      m.network);
+  if (!run) return run.error();
+  double most = 0.0;
+  for (index_t r = 0; r < reference.rows; ++r)
+    for (index_t c = 0; c < reference.cols; ++c) {
+      double const d = std::abs(static_cast<double>(logits(r, c)) - static_cast<double>(reference(r, c)));
+      if (!(d <= most)) most = d;  // NaN is kept
+    }
+  return most;
 }
 
 namespace {

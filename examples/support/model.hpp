@@ -54,6 +54,11 @@ struct evaluation {
 [[nodiscard]] result<evaluation> evaluate(model const& m, data_set const& data, index_t chunk, index_t batch,
                                           progress report = {});
 
+/// The largest absolute difference from reference logits (rows, outputs): of a language model on `tokens`, of a
+/// classifier on the first images of `data`. Errors: shapes that do not match.
+[[nodiscard]] result<double> compare_logits(model const& m, data_set const& data, std::vector<int> const& tokens,
+                                            matrix_span<float const> reference);
+
 /// What the methods that need data read: the norms of each layer's inputs.
 using input_statistics = calibration<statistics<input_norms>>;
 

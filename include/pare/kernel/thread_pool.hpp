@@ -17,9 +17,9 @@ namespace pare::inline PARE_ABI {
 /// wait for each other), but not from inside a body.
 class thread_pool {
  public:
-  /// Pre: threads >= 1.
+  /// Pre: threads >= 0; 0, which std::thread says where it does not know, counts as 1.
   explicit thread_pool(int threads = static_cast<int>(std::thread::hardware_concurrency())) {
-    PARE_EXPECTS(threads >= 1 || threads == 0, "thread_pool: the number of threads must not be negative");
+    PARE_EXPECTS(threads >= 0, "thread_pool: the number of threads must not be negative");
     for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { serve(); });
   }
   thread_pool(thread_pool const&) = delete;

@@ -9,7 +9,7 @@
 #include <pare/nn/attention.hpp>
 #include <pare/nn/im2col.hpp>
 #include <pare/nn/norm.hpp>
-#include <pare/nn/reduce.hpp>
+#include <pare/core/reduce.hpp>
 #include <pare/nn/rope.hpp>
 
 #include "support/catch.hpp"

@@ -2,8 +2,6 @@
 // L2 norm of every input feature over the calibration samples (Wanda, Sun et al. 2023).
 #pragma once
 
-#include <vector>
-
 #include <pare/calibrate/statistics.hpp>
 #include <pare/core/math.hpp>
 
@@ -13,7 +11,7 @@ namespace pare::inline PARE_ABI {
 /// pixels); inside one layer a constant factor does not change an order.
 class input_norms {
  public:
-  explicit input_norms(index_t features) : sums_(static_cast<std::size_t>(features), 0.0) {}
+  explicit input_norms(index_t features) : sums_(1, features) {}
 
   /// x (K, N). O(K N).
   void add(matrix_span<float const> x) {
@@ -29,23 +27,21 @@ class input_norms {
   }
   void merge(input_norms const& other) {
     PARE_EXPECTS(other.features() == features(), "input_norms::merge: both must have the same number of features");
-    for (std::size_t k = 0; k < sums_.size(); ++k) sums_[k] += other.sums_[k];
+    for (index_t k = 0; k < features(); ++k) sums_(0, k) += other.sums_(0, k);
     samples_ += other.samples_;
   }
 
-  [[nodiscard]] index_t features() const noexcept { return static_cast<index_t>(sums_.size()); }
+  [[nodiscard]] index_t features() const noexcept { return sums_.cols(); }
   [[nodiscard]] index_t samples() const noexcept { return samples_; }
   /// ||X_k||_2.
-  [[nodiscard]] double norm(index_t k) const noexcept { return math::sqrt(sums_[static_cast<std::size_t>(k)]); }
+  [[nodiscard]] double norm(index_t k) const noexcept { return math::sqrt(sums_(0, k)); }
   /// sum of x_k^2.
-  [[nodiscard]] double squared_norm(index_t k) const noexcept { return sums_[static_cast<std::size_t>(k)]; }
+  [[nodiscard]] double squared_norm(index_t k) const noexcept { return sums_(0, k); }
 
  private:
-  void accumulate(index_t k, float v) noexcept {
-    sums_[static_cast<std::size_t>(k)] += static_cast<double>(v) * static_cast<double>(v);
-  }
+  void accumulate(index_t k, float v) noexcept { sums_(0, k) += static_cast<double>(v) * static_cast<double>(v); }
 
-  std::vector<double> sums_;
+  matrix<double> sums_;  // (1, K)
   index_t samples_ = 0;
 };
 

@@ -8,7 +8,7 @@
 #include <pare/core/version.hpp>
 
 #if PARE_CONTRACT_THROW
-#include <exception>
+#include <new>  // std::exception, as the base of bad_alloc: <exception> itself costs three times as much
 #else
 #include <cstdio>
 #include <cstdlib>

@@ -2,8 +2,7 @@
 // y = epilogue(W x): shapes, layouts and threads around the kernels.
 #pragma once
 
-#include <atomic>
-
+#include <pare/core/reduce.hpp>
 #include <pare/kernel/execution.hpp>
 #include <pare/kernel/kernel.hpp>
 #include <pare/kernel/panels.hpp>
@@ -102,12 +101,12 @@ void matmul_with(typename Kernel::operand const& w, matrix_span<float const> x, 
 
   if constexpr (gemv_kernel<Kernel>) {
     PARE_EXPECTS(y.cols == 1, "matmul: a GEMV kernel takes one column");
-    bool finite = true;
-    float const* const vector = detail::pack_vector(x, detail::scratch(1, cols), finite);
+    float const* const vector = detail::pack_vector(x, detail::scratch(1, cols));
+    bool const masked_product_is_safe = !detail::needs_finite_input(w) || all_finite(vector, cols);
     auto const run = [&](index_t part) {
       index_t const r0 = ends[part];
       index_t const r1 = ends[part + 1];
-      if (!finite && detail::needs_finite_input(w)) {
+      if (!masked_product_is_safe) {
         generic_gemv<typename Kernel::operand>::template run<A>(w, vector, y.data, y.row_stride, e, r0, r1);
       } else {
         Kernel::template run<A>(w, vector, y.data, y.row_stride, e, r0, r1);
@@ -123,14 +122,17 @@ void matmul_with(typename Kernel::operand const& w, matrix_span<float const> x, 
     constexpr index_t wide = Kernel::template panel_vectors<A> * lanes;
     index_t const panels = ceil_div(y.cols, wide);
     float* const packed = detail::scratch(0, cols * round_up(y.cols, lanes));
-    std::atomic<bool> finite{true};
+    bool masked_product_is_safe = true;
     auto const pack = [&](index_t p) {
       index_t const first = p * wide;
       index_t const count = y.cols - first < wide ? y.cols - first : wide;
-      if (!detail::pack_panel(x, first, count, round_up(count, lanes), packed + first * cols)) finite = false;
+      detail::pack_panel(x, first, count, round_up(count, lanes), packed + first * cols);
+    };
+    auto const check = [&] {
+      masked_product_is_safe = !detail::needs_finite_input(w) || all_finite(packed, cols * round_up(y.cols, lanes));
     };
     auto const run = [&](index_t part) {
-      if (!finite && detail::needs_finite_input(w)) {
+      if (!masked_product_is_safe) {
         // The same panels serve: both kernels see [K][vectors] floats.
         for (index_t n = 0; n < y.cols; n += wide) {
           index_t const count = y.cols - n < wide ? y.cols - n : wide;
@@ -143,9 +145,11 @@ void matmul_with(typename Kernel::operand const& w, matrix_span<float const> x, 
     };
     if (threads == 1) {
       for (index_t p = 0; p < panels; ++p) pack(p);
+      check();
       for (index_t p = 0; p < parts; ++p) run(p);
     } else {
       exec.parallel(panels, pack);
+      check();
       exec.parallel(parts, run);
     }
   }

@@ -28,51 +28,33 @@ inline float* scratch(int slot, index_t floats) {
   return b.data;
 }
 
-/// Columns [first, first + count) of x (K, N) into out[K][width], zeros behind them; false where one is NaN or Inf.
-/// count <= width. O(K width).
-inline bool pack_panel(matrix_span<float const> x, index_t first, index_t count, index_t width, float* out) noexcept {
-  float not_finite = 0.0f;  // stays 0 as long as every element is finite: v * 0 is NaN otherwise
+/// Columns [first, first + count) of x (K, N) into out[K][width], zeros behind them. count <= width. O(K width).
+inline void pack_panel(matrix_span<float const> x, index_t first, index_t count, index_t width, float* out) noexcept {
   if (x.col_stride == 1) {
     for (index_t k = 0; k < x.rows; ++k, out += width) {
-      float const* const row = x.row(k) + first;
-      for (index_t j = 0; j < count; ++j) {
-        out[j] = row[j];
-        not_finite += row[j] * 0.0f;
-      }
+      std::memcpy(out, x.row(k) + first, static_cast<std::size_t>(count) * sizeof(float));
       for (index_t j = count; j < width; ++j) out[j] = 0.0f;
     }
-    return not_finite == 0.0f;
+    return;
   }
   // Token-major: each column of x is a run in memory. Small square blocks keep both sides in cache lines.
   constexpr index_t block = 16;
   for (index_t k0 = 0; k0 < x.rows; k0 += block) {
     index_t const k1 = k0 + block < x.rows ? k0 + block : x.rows;
-    for (index_t j = 0; j < width; ++j)
-      if (j < count) {
-        float const* const column = x.data + (first + j) * x.col_stride;
-        for (index_t k = k0; k < k1; ++k) {
-          float const v = column[k * x.row_stride];
-          out[k * width + j] = v;
-          not_finite += v * 0.0f;
-        }
-      } else {
-        for (index_t k = k0; k < k1; ++k) out[k * width + j] = 0.0f;
-      }
+    for (index_t j = 0; j < count; ++j) {
+      float const* const column = x.data + (first + j) * x.col_stride;
+      for (index_t k = k0; k < k1; ++k) out[k * width + j] = column[k * x.row_stride];
+    }
+    for (index_t k = k0; k < k1; ++k)
+      for (index_t j = count; j < width; ++j) out[k * width + j] = 0.0f;
   }
-  return not_finite == 0.0f;
 }
 
-/// A vector x (K, 1) as consecutive floats, copied to `out` only where it is strided; `finite` as above.
-inline float const* pack_vector(matrix_span<float const> x, float* out, bool& finite) noexcept {
-  float not_finite = 0.0f;
-  bool const copy = x.row_stride != 1;
-  for (index_t k = 0; k < x.rows; ++k) {
-    float const v = x(k, 0);
-    not_finite += v * 0.0f;
-    if (copy) out[k] = v;
-  }
-  finite = not_finite == 0.0f;
-  return copy ? out : x.data;
+/// A vector x (K, 1) as consecutive floats, copied to `out` only where it is strided.
+inline float const* pack_vector(matrix_span<float const> x, float* out) noexcept {
+  if (x.row_stride == 1) return x.data;
+  for (index_t k = 0; k < x.rows; ++k) out[k] = x(k, 0);
+  return out;
 }
 
 }  // namespace pare::inline PARE_ABI::detail

@@ -10,7 +10,7 @@
 #include <pare/core/index.hpp>
 #include <pare/core/matrix.hpp>
 #include <pare/nn/activation.hpp>
-#include <pare/nn/reduce.hpp>
+#include <pare/core/reduce.hpp>
 
 namespace pare::inline PARE_ABI {
 

@@ -22,7 +22,7 @@
 #include <pare/io/tokenizer.hpp>
 #include <pare/nn/activation.hpp>
 #include <pare/nn/llama.hpp>
-#include <pare/nn/reduce.hpp>
+#include <pare/core/reduce.hpp>
 
 namespace pare::inline PARE_ABI {
 

@@ -10,7 +10,7 @@
 #include <pare/core/index.hpp>
 #include <pare/core/result.hpp>
 #include <pare/io/checkpoint.hpp>
-#include <pare/nn/reduce.hpp>
+#include <pare/core/reduce.hpp>
 
 namespace pare::inline PARE_ABI {
 

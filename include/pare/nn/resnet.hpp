@@ -24,7 +24,7 @@
 #include <pare/nn/linear.hpp>
 #include <pare/nn/norm.hpp>
 #include <pare/nn/read_linear.hpp>
-#include <pare/nn/reduce.hpp>
+#include <pare/core/reduce.hpp>
 
 namespace pare::inline PARE_ABI {
 

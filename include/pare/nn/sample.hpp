@@ -11,7 +11,7 @@
 #include <pare/core/index.hpp>
 #include <pare/core/random.hpp>
 #include <pare/core/result.hpp>
-#include <pare/nn/reduce.hpp>
+#include <pare/core/reduce.hpp>
 
 namespace pare::inline PARE_ABI {
 

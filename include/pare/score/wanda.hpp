@@ -2,8 +2,6 @@
 // Wanda: S_ij = |W_ij| * ||X_j||_2, compared within a row (Sun, Liu, Bair, Kolter 2023, arXiv 2306.11695).
 #pragma once
 
-#include <vector>
-
 #include <pare/calibrate/input_norms.hpp>
 #include <pare/score/criterion.hpp>
 
@@ -19,11 +17,10 @@ struct wanda {
     auto const w = as_span(weights);
     input_norms const& norms = stats.template get<input_norms>();
     PARE_EXPECTS(norms.features() == w.cols, "wanda: the statistics are of a layer with another number of inputs");
-    std::vector<float> norm(static_cast<std::size_t>(w.cols));
-    for (index_t j = 0; j < w.cols; ++j) norm[static_cast<std::size_t>(j)] = static_cast<float>(norms.norm(j));
+    matrix<float> norm(1, w.cols);
+    for (index_t j = 0; j < w.cols; ++j) norm(0, j) = static_cast<float>(norms.norm(j));
     for (index_t i = 0; i < w.rows; ++i)
-      for (index_t j = 0; j < w.cols; ++j)
-        out(i, j) = (w(i, j) < 0.0f ? -w(i, j) : w(i, j)) * norm[static_cast<std::size_t>(j)];
+      for (index_t j = 0; j < w.cols; ++j) out(i, j) = (w(i, j) < 0.0f ? -w(i, j) : w(i, j)) * norm(0, j);
   }
 };
 

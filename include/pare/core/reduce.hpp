@@ -3,8 +3,6 @@
 // 16 independent partial results, folded at the end. The same value for any instruction set and thread count.
 #pragma once
 
-#include <cmath>
-
 #include <pare/core/index.hpp>
 
 namespace pare::inline PARE_ABI {

@@ -227,21 +227,19 @@ class kernel_check {
 };
 
 /// Whether this machine can run code for A.
-template <class A>
-bool runs_here() {
-  return [](auto const& here) {
-    if constexpr (requires { here.has(A{}); }) {
-      return here.has(A{});
-    } else {
-      return here.best >= A::version();  // before xsimd 10
-    }
-  }(xsimd::available_architectures());
+template <class A, class Available>
+bool runs_on(Available const& here) {
+  if constexpr (requires { here.has(A{}); }) {
+    return here.has(A{});
+  } else {
+    return here.best >= A::version();  // before xsimd 10
+  }
 }
 
 template <class A, class T>
 void check_kernels() {
   if constexpr (A::supported()) {
-    if (!runs_here<A>()) {
+    if (!runs_on<A>(xsimd::available_architectures())) {
       WARN("skipped: this machine has no " << A::name());
       return;
     }

@@ -31,15 +31,7 @@ class n_of_m_packed {
       : keep_(keep), nnz_(keep.count()), values_(static_cast<std::size_t>(w.rows * (w.cols / M) * N)) {
     for (index_t r = 0; r < w.rows; ++r) {
       T* row = values_.data() + r * places_per_row();
-      index_t group = 0;
-      index_t place = 0;
-      keep.for_each_in_row(r, [&](index_t c) {
-        if (c / M != group) {
-          group = c / M;
-          place = 0;
-        }
-        row[group * N + place++] = value_cast<T>(w(r, c));
-      });
+      for_each_place(r, [&](index_t c, index_t place) { row[place] = value_cast<T>(w(r, c)); });
     }
   }
 
@@ -58,18 +50,24 @@ class n_of_m_packed {
   template <class F>
   void for_each_in_row(index_t r, F&& f) const {
     T const* row = row_values(r);
-    index_t group = 0;
-    index_t place = 0;
-    keep_.for_each_in_row(r, [&](index_t c) {
-      if (c / M != group) {
-        group = c / M;
-        place = 0;
-      }
-      f(c, row[group * N + place++]);
-    });
+    for_each_place(r, [&](index_t c, index_t place) { f(c, row[place]); });
   }
 
  private:
+  /// f(column, place in the row's values) for the kept columns of row r, ascending.
+  template <class F>
+  void for_each_place(index_t r, F&& f) const {
+    index_t group = 0;
+    index_t used = 0;
+    keep_.for_each_in_row(r, [&](index_t c) {
+      if (c / M != group) {
+        group = c / M;
+        used = 0;
+      }
+      f(c, group * N + used++);
+    });
+  }
+
   mask keep_;
   index_t nnz_ = 0;
   std::vector<T> values_;

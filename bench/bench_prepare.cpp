@@ -67,13 +67,13 @@ void register_format(extents shape, double s) {
 
 void pack_row(benchmark::State& state, extents shape, index_t columns, bool token_major) {
   weights<dense<float>> const& w = weights_of<dense<float>>(shape, 0.0);
-  index_t const width = dense_tile_spmm<float>::panel_vectors<simd::default_arch> * simd::lanes<simd::default_arch>;
+  index_t const width = 2 * simd::lanes<simd::default_arch>;
   matrix<float> const x = token_major ? random_matrix(columns, shape.cols, 3) : random_matrix(shape.cols, columns, 3);
   matrix_span<float const> const view = token_major ? x.span().transposed() : x.span();
   matrix<float> panels(shape.cols, columns);
   contender own("own", [&] {
     for (index_t n = 0; n < columns; n += width)
-      detail::pack_panel(view, n, width, width, panels.data() + n * shape.cols);
+      detail::pack_panel<simd::default_arch>(view, n, width, width, 0, panels.data() + n * shape.cols);
     benchmark::DoNotOptimize(panels.data());
   });
   std::vector<contender> others{dense_product(w.as_dense, columns)};

@@ -22,10 +22,17 @@
 
 namespace pare::test {
 
-/// A mask that F accepts: random, cut down to the structure of N:M where F has one.
+/// A mask that F accepts: random, cut down to the structure of N:M where F has one. `whole_blocks`: not only accepted,
+/// but of the pattern that F is made for.
 template <class F>
-mask mask_for(random_source& random, extents shape, float density) {
+mask mask_for(random_source& random, extents shape, float density, bool whole_blocks) {
   mask keep = random_mask(random, shape, density);
+  if constexpr (requires { F::block_rows; }) {
+    if (whole_blocks)
+      for (index_t r = 0; r < shape.rows; ++r)
+        for (index_t c = 0; c < shape.cols; ++c)
+          keep.set(r, c, keep(r - r % F::block_rows, c - c % F::block_cols));
+  }
   if constexpr (requires { typename F::pattern_type; })
     keep &= select(random_matrix(random, shape), typename F::pattern_type{});
   return keep;
@@ -90,22 +97,23 @@ bool within_bound(F const& w, matrix<float> const& x, matrix_span<float const> y
   return true;
 }
 
-template <class Kernel, class A>
+/// A kernel and its operand, laid out for A from matrices of format F.
+template <class F, class Kernel, class A>
 class kernel_check {
  public:
-  using operand = typename Kernel::operand;
+  using operand_type = typename Kernel::operand;
 
   explicit kernel_check(random_source& random) : random_(random) {}
 
   void all() {
-    INFO(std::string(operand::name()) << "/" << Kernel::name() << "/" << dtype_name<typename operand::value_type> << "/"
-                                      << A::name());
+    INFO(std::string(F::name()) << "/" << operand_type::name() << "/" << Kernel::name() << "/"
+                                << dtype_name<typename F::value_type> << "/" << A::name());
     constexpr index_t many[] = {1, 2, 3, 15, 16, 17, 31, 33, 64, 127, 129, 200};
     constexpr index_t one[] = {1};
-    for (extents const wanted : {extents{1, 1}, extents{5, 7}, extents{19, 67}, extents{33, 129}}) {
-      extents const shape = tiled_by<operand>(wanted);
+    for (extents const wanted : {extents{1, 1}, extents{5, 7}, extents{19, 67}, extents{33, 129}, extents{131, 70}}) {
+      extents const shape = tiled_by<F>(wanted);
       for (float const density : {0.0f, 0.1f, 0.5f, 1.0f}) {
-        auto const w = operand_of(shape, density);
+        F const w = sample(shape, density);
         if constexpr (gemv_kernel<Kernel>) {
           for (index_t const n : one) layouts(w, n);
         } else {
@@ -120,26 +128,44 @@ class kernel_check {
 
  private:
   static constexpr index_t some_columns = gemv_kernel<Kernel> ? 1 : 37;
+  static constexpr bool wants_whole_blocks = requires(F const& w) { operand_type::suits(w); };
+  static constexpr index_t block_height = [] {
+    if constexpr (requires { F::block_rows; }) {
+      return F::block_rows;
+    } else {
+      return 1;
+    }
+  }();
 
-  operand operand_of(extents shape, float density) {
-    mask keep = mask_for<operand>(random_, shape, density);
-    for (index_t c = 0; c < shape.cols && shape.rows > 2; ++c) keep.set(shape.rows / 2, c, false);  // an empty row
-    if (density == 1.0f && operand::accepts(mask(shape, true))) keep.fill();
-    return compress<operand>(random_matrix(random_, shape), keep);
+  F sample(extents shape, float density) {
+    mask keep = mask_for<F>(random_, shape, density, wants_whole_blocks);
+    if (shape.rows > 2) {  // an empty row, or row of blocks
+      index_t const height = wants_whole_blocks ? block_height : 1;
+      index_t const first = shape.rows / 2 / height * height;
+      for (index_t r = first; r < first + height; ++r)
+        for (index_t c = 0; c < shape.cols; ++c) keep.set(r, c, false);
+    }
+    if (density == 1.0f && F::accepts(mask(shape, true))) keep.fill();
+    return compress<F>(random_matrix(random_, shape), keep);
   }
-  static void multiply(operand const& w, matrix_span<float const> x, matrix_span<float> y, execution_ref exec = {}) {
+  static operand_type operand_of(F const& w, index_t columns) {
+    return lay_out<operand_type>(w, simd::machine_of<A>, columns);
+  }
+  static void multiply(operand_type const& w, matrix_span<float const> x, matrix_span<float> y, execution_ref exec = {}) {
     matmul_with<Kernel, A, identity, execution_ref>(w, x, y, {}, std::move(exec));
   }
 
   /// Aligned and contiguous, unaligned with prime strides, token-major, and strided both ways: the same bits.
-  void layouts(operand const& w, index_t n) {
+  void layouts(F const& format, index_t n) {
+    operand_type const w = operand_of(format, n);
     INFO("M " << w.shape().rows << " K " << w.shape().cols << " N " << n << " nnz " << w.nnz());
+    REQUIRE((w.shape() == format.shape() && w.nnz() == format.nnz()));
     index_t const m = w.shape().rows;
     index_t const k = w.shape().cols;
     auto const x = random_matrix(random_, {k, n});
     matrix<float> first(m, n);
     multiply(w, x.span(), first.span());
-    REQUIRE(within_bound(w, x, first.span()));
+    REQUIRE(within_bound(format, x, first.span()));
 
     struct layout {
       index_t x_row, x_col, y_row, y_col;
@@ -159,7 +185,7 @@ class kernel_check {
 
   void without_elements() {
     for (extents const wanted : {extents{0, 0}, extents{0, 8}, extents{16, 0}}) {
-      operand const w = compress<operand>(matrix<float>(wanted), mask(wanted));
+      operand_type const w = operand_of(compress<F>(matrix<float>(wanted), mask(wanted)), some_columns);
       // On a thread of its own there is no working memory yet.
       std::thread([&] {
         matrix<float> const x(wanted.cols, some_columns);
@@ -172,8 +198,8 @@ class kernel_check {
       }).join();
       REQUIRE_FALSE(empty_failed_);
     }
-    extents const shape = tiled_by<operand>({3, 5});
-    auto const w = operand_of(shape, 0.5f);
+    extents const shape = tiled_by<F>({3, 5});
+    operand_type const w = operand_of(sample(shape, 0.5f), some_columns);
     guarded y({shape.rows, 0}, 4, 1, 1);
     if constexpr (!gemv_kernel<Kernel>) {
       multiply(w, matrix<float>(shape.cols, 0).span(), y.view());
@@ -183,11 +209,12 @@ class kernel_check {
 
   /// NaN and Inf in x reach the outputs that a stored weight connects, and no others; a stored 0 connects.
   void not_finite() {
-    extents const shape = tiled_by<operand>({9, 21});
-    mask const keep = mask_for<operand>(random_, shape, 0.5f);
+    extents const shape = tiled_by<F>({9, 21});
+    mask const keep = mask_for<F>(random_, shape, 0.5f, wants_whole_blocks);
     auto values = random_matrix(random_, shape);
     values(1, 3) = 0.0f;
-    auto const w = compress<operand>(values, keep);
+    F const format = compress<F>(values, keep);
+    operand_type const w = operand_of(format, some_columns);
     for (index_t const row : {index_t{3}, index_t{0}, shape.cols - 1})
       for (float const bad : {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
                               std::numeric_limits<float>::quiet_NaN()}) {
@@ -198,21 +225,22 @@ class kernel_check {
           matrix<float> y(shape.rows, some_columns);
           multiply(w, token_major ? turned.span().transposed() : x.span(), y.span());
           INFO("x(" << row << ", " << some_columns / 2 << ") = " << bad);
-          REQUIRE(within_bound(w, x, y.span()));
+          REQUIRE(within_bound(format, x, y.span()));
         }
       }
   }
 
   /// Large enough that more than one thread takes part.
   void threads() {
-    extents const shape = tiled_by<operand>(gemv_kernel<Kernel> ? extents{1229, 1501} : extents{67, 331});
-    auto const w = operand_of(shape, 0.5f);
+    extents const shape = tiled_by<F>(gemv_kernel<Kernel> ? extents{1229, 1501} : extents{267, 131});
+    F const format = sample(shape, 0.5f);
     index_t const n = gemv_kernel<Kernel> ? 1 : 131;
+    operand_type const w = operand_of(format, n);
     REQUIRE(w.nnz() * n >= detail::parallel_threshold);
     auto const x = random_matrix(random_, {shape.cols, n});
     matrix<float> expected(shape.rows, n);
     multiply(w, x.span(), expected.span());
-    REQUIRE(within_bound(w, x, expected.span()));
+    REQUIRE(within_bound(format, x, expected.span()));
     for (int count = 1; count <= 4; ++count) {
       thread_pool pool(count);
       matrix<float> y(shape.rows, n);
@@ -236,6 +264,11 @@ bool runs_on(Available const& here) {
   }
 }
 
+template <class O, class List>
+inline constexpr bool is_in = false;
+template <class O, class... Others>
+inline constexpr bool is_in<O, type_list<Others...>> = (std::is_same_v<O, Others> || ...);
+
 template <class A, class T>
 void check_kernels() {
   if constexpr (A::supported()) {
@@ -246,14 +279,19 @@ void check_kernels() {
     random_source random(61);
     int kernels = 0;
     format_list<T>::for_each([&]<class F>() {
-      auto const check = [&]<class Kernel>() {
-        kernel_check<Kernel, A>(random).all();
-        ++kernels;
-      };
-      kernels_of<F>::spmm_list::for_each(check);
-      kernels_of<F>::gemv_list::for_each(check);
+      operands_of<F>::type::for_each([&]<class O>() {
+        // The layouts that every format shares see a bitmap.
+        if constexpr (std::is_same_v<O, F> || std::is_same_v<F, bitmap<T>> || !is_in<O, typename operands_of<bitmap<T>>::type>) {
+          auto const check = [&]<class Kernel>() {
+            kernel_check<F, Kernel, A>(random).all();
+            ++kernels;
+          };
+          kernels_of<O>::spmm_list::for_each(check);
+          kernels_of<O>::gemv_list::for_each(check);
+        }
+      });
     });
-    CHECK(kernels >= 20);  // nine formats, two kernels each, two more for dense
+    CHECK(kernels >= 22);  // nine formats, two kernels each; the layouts
   } else {
     WARN("skipped: not compiled for " << A::name());
   }

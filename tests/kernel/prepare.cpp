@@ -40,7 +40,7 @@ void check_prepared(pare::random_source& random) {
         auto const p = pare::prepare(format, {.columns = n, .may_be_dense = may_be_dense});
         REQUIRE(p.shape() == format.shape());
         REQUIRE(p.nnz() == format.nnz());
-        if (!may_be_dense) REQUIRE(std::string(p.name()) == F::name());
+        if (!may_be_dense && std::string(F::name()) != "dense") REQUIRE(std::string(p.name()) != "dense");
 
         matrix<float> y(32, n);
         pare::execution_ref exec;
@@ -49,11 +49,6 @@ void check_prepared(pare::random_source& random) {
         pare::reference::matmul(format, x.span(), expected.span(), e);
         for (index_t i = 0; i < y.size(); ++i)
           REQUIRE(y.data()[i] == Approx(expected.data()[i]).epsilon(1e-5).margin(1e-5));
-        if (!may_be_dense) {
-          matrix<float> direct(32, n);
-          pare::matmul(format, x, direct, e, exec);
-          REQUIRE(pare::test::same_bits(y, direct));
-        }
         pare::any_operand const any(p);
         REQUIRE(any);
         REQUIRE(any.shape() == p.shape());
@@ -80,9 +75,9 @@ TEST_CASE("prepare: takes the dense alternative where nothing is pruned, and nev
   pare::random_source random(82);
   auto const full = sample<pare::csr<float>>(random, 1.1f);
   CHECK(std::string(pare::prepare(full, {.columns = 64}).name()) == "dense");
-  CHECK(std::string(pare::prepare(full, {.columns = 64, .may_be_dense = false}).name()) == "csr");
+  CHECK(std::string(pare::prepare(full, {.columns = 64, .may_be_dense = false}).name()) != "dense");
   auto const empty = sample<pare::csr<float>>(random, -1.0f);
-  CHECK(std::string(pare::prepare(empty, {.columns = 64}).name()) == "csr");
+  CHECK(std::string(pare::prepare(empty, {.columns = 64}).name()) != "dense");
   CHECK_FALSE(pare::any_operand());
 }
 

@@ -12,7 +12,23 @@
 
 namespace pare::inline PARE_ABI {
 
-/// Some columns of X, packed: [K][vectors * lanes] floats, aligned, zeros behind the last column.
+/// What kernels multiply with: a canonical format as it is, or its elements laid out anew for one family of kernels.
+///
+/// Semantics: `block_rows()` says at which rows the work may be cut (their multiples), `block_nnz(b)` how many elements
+/// the b-th such run of rows stores. Formats can be cut anywhere and have row_nnz instead.
+template <class O>
+concept operand = std::movable<O> && weight_value<typename O::value_type> && requires(O const& o, index_t i) {
+  { O::name() } -> std::convertible_to<char const*>;
+  { o.shape() } -> std::same_as<extents>;
+  { o.nnz() } -> std::same_as<index_t>;
+  { o.bytes() } -> std::same_as<std::size_t>;
+  requires sparse_format<O> || requires {
+    { o.block_rows() } -> std::same_as<index_t>;
+    { o.block_nnz(i) } -> std::same_as<index_t>;
+  };
+};
+
+/// Some columns of X, packed (see panels.hpp): rows of vectors * lanes floats, aligned, zeros behind the last column.
 struct x_panel {
   float const* data = nullptr;
   index_t vectors = 0;
@@ -27,19 +43,29 @@ struct y_tile {
   [[nodiscard]] float* row(index_t r) const noexcept { return data + (r - first_row) * stride; }
 };
 
+/// What a kernel asks of matmul.
+struct panel_request {
+  index_t vectors = 1;      // the width of a panel, in registers
+  bool narrower = true;     // the last panel of X may have 1, 2, 3, 4 or 6 registers; else it is filled up with zeros
+  index_t block = 0;        // rows of X between two rows of zeros (a multiple of 16); 0: the kernel does not block K
+  bool needs_sums = false;  // it keeps partial sums in memory between blocks
+};
+
 /// A kernel for many columns: Y = epilogue(W X).
 ///
-/// Semantics: an empty type. `run<A>(w, x, y, e, r0, r1)` computes rows [r0, r1) for all columns of the panel on
-/// architecture A; rows are the only parallel axis. The sum of an output runs over the stored elements of its row in
-/// ascending order in one accumulator, so that results do not depend on tiles, panels or threads. No allocation, no
-/// checks. `panel_vectors<A>` is the panel width it likes; it must take narrower ones.
-/// `operand` is the type that it multiplies with.
+/// Semantics: an empty type. `run<A>(w, x, sums, y, e, r0, r1)` computes rows [r0, r1), which begin at a multiple of the
+/// operand's block_rows(), for all columns of the panel on architecture A; rows are the only parallel axis. `sums` is
+/// working memory for the kernels that ask for it: row r0 and those after it, as wide as the panel, without gaps; y may
+/// be the same memory. The sum of an output runs over the stored
+/// elements of its row in an order that the operand fixes, in one accumulator, so that results do not depend on tiles,
+/// panels or threads. No allocation, no checks. `operand` is the type that it multiplies with.
 template <class Kernel>
 concept spmm_kernel = std::is_empty_v<Kernel> &&
-    requires(typename Kernel::operand const& w, x_panel x, y_tile y, identity e, index_t r) {
+    requires(typename Kernel::operand const& w, x_panel x, float* sums, y_tile y, identity e,
+             index_t r) {
   { Kernel::name() } -> std::convertible_to<char const*>;
-  { Kernel::template panel_vectors<simd::default_arch> } -> std::convertible_to<index_t>;
-  { Kernel::template run<simd::default_arch>(w, x, y, e, r, r) }
+  { Kernel::template panels<simd::default_arch>(w, r) } -> std::same_as<panel_request>;
+  { Kernel::template run<simd::default_arch>(w, x, sums, y, e, r, r) }
   noexcept;
 };
 

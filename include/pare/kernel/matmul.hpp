@@ -15,68 +15,126 @@ namespace detail {
 /// Below this many multiply-adds a second thread costs more than it brings.
 inline constexpr index_t parallel_threshold = 200'000;
 
-/// Rows [0, rows) cut into at most `parts` runs of about equal weight (stored elements, plus one for the row itself).
-/// Writes parts + 1 ends and returns the number of runs.
-template <class Operand>
-index_t split_rows(Operand const& w, index_t parts, index_t* ends) {
+/// At which multiples of rows the work may be cut.
+template <operand O>
+[[nodiscard]] index_t block_rows(O const& w) noexcept {
+  if constexpr (requires { w.block_rows(); }) {
+    return w.block_rows();
+  } else {
+    return 1;
+  }
+}
+
+/// Rows [0, rows) cut into at most `parts` runs of about equal weight (stored elements, plus one for the row itself), at
+/// multiples of block_rows(w). Writes parts + 1 ends and returns the number of runs.
+template <operand O>
+index_t split_rows(O const& w, index_t parts, index_t* ends) {
   index_t const rows = w.shape().rows;
+  index_t const step = block_rows(w);
   index_t const total = w.nnz() + rows;
   index_t part = 0;
   index_t weight = 0;
   ends[0] = 0;
-  for (index_t r = 0; r < rows && part + 1 < parts; ++r) {
-    weight += w.row_nnz(r) + 1;
-    if (weight * parts >= total * (part + 1)) ends[++part] = r + 1;
+  for (index_t r = 0; r < rows && part + 1 < parts; r += step) {
+    if constexpr (requires { w.block_nnz(r); }) {
+      weight += w.block_nnz(r / step) + step;
+    } else {
+      weight += w.row_nnz(r) + 1;
+    }
+    if (weight * parts >= total * (part + 1)) ends[++part] = r + step < rows ? r + step : rows;
   }
   if (ends[part] < rows) ends[++part] = rows;
   return part;
 }
 
-/// Rows [r0, r1) of one panel. Where Y cannot take whole registers (token-major, last columns) through a small tile.
-template <class Kernel, class A, epilogue E>
-void multiply_panel(typename Kernel::operand const& w, x_panel x, index_t count, matrix_span<float> y, E const& e,
-                    index_t r0, index_t r1) noexcept {
-  index_t const width = x.vectors * simd::lanes<A>;
-  if (y.col_stride == 1 && count == width) {
-    Kernel::template run<A>(w, x, {y.data + x.first_column, y.row_stride, 0}, e, r0, r1);
-    return;
-  }
-  constexpr index_t tile_rows = 24;  // whole register tiles of 6 and of 8 rows
-  alignas(alignment) float tile[tile_rows * Kernel::template panel_vectors<A> * simd::lanes<A>];
-  for (index_t r = r0; r < r1; r += tile_rows) {
-    index_t const end = r + tile_rows < r1 ? r + tile_rows : r1;
-    Kernel::template run<A>(w, x, {tile, width, r}, e, r, end);
-    for (index_t j = 0; j < count; ++j)
-      for (index_t i = r; i < end; ++i) y(i, x.first_column + j) = tile[(i - r) * width + j];
-  }
-}
+/// Dense operands multiply their pruned zeros, which is right only for finite x: 0 * Inf is NaN. Where x is not finite
+/// the stored elements are visited one by one instead.
+template <operand O>
+inline constexpr bool stores_zeros = requires(O const& w) { w.keeps_all(); };
 
-/// Some rows at a time for all panels, so that their weights are read from memory once and then from the caches.
-template <class Kernel, class A, class Operand, epilogue E>
-void multiply_rows(Operand const& w, float const* packed, index_t columns, matrix_span<float> y, E const& e, index_t r0,
-                   index_t r1) {
-  constexpr index_t rows_at_a_time = 48;  // whole register tiles of 6 and of 8 rows
-  index_t const wide = Kernel::template panel_vectors<A> * simd::lanes<A>;
-  for (index_t r = r0; r < r1; r += rows_at_a_time) {
-    index_t const end = r + rows_at_a_time < r1 ? r + rows_at_a_time : r1;
-    for (index_t n = 0; n < columns; n += wide) {
-      index_t const count = columns - n < wide ? columns - n : wide;
-      multiply_panel<Kernel, A>(w, {packed + n * w.shape().cols, ceil_div(count, simd::lanes<A>), n}, count, y, e, r,
-                                end);
+/// One multiplication with an SpMM kernel: how X is cut into panels, and what is done for some rows and panels.
+template <class Kernel, class A, epilogue E>
+class panel_product {
+  using operand_type = typename Kernel::operand;
+  static constexpr index_t lanes = simd::lanes<A>;
+  /// So many rows for all panels, where W's blocks are not higher: its values come from memory once, then from the caches.
+  static constexpr index_t most_rows = 96;
+
+ public:
+  panel_product(operand_type const& w, matrix_span<float const> x, matrix_span<float> y, E const& e)
+      : w_(w), x_(x), y_(y), e_(e), request_(Kernel::template panels<A>(w, y.cols)) {
+    width_ = request_.vectors * lanes;
+    rows_ = panel_rows(x.rows, request_.block);
+    index_t const step = block_rows(w);
+    rows_at_a_time_ = step >= most_rows ? step : most_rows / step * step;
+  }
+
+  [[nodiscard]] index_t panels() const noexcept { return ceil_div(y_.cols, width_); }
+  /// Takes the working memory that all threads read. Call once, before pack.
+  void reserve() {
+    index_t const last = panels() - 1;
+    size_ = rows_ * (last * width_ + vectors(last) * lanes);
+    packed_ = scratch(0, size_);
+  }
+  void pack(index_t panel) const noexcept {
+    pack_panel<A>(x_, panel * width_, columns(panel), vectors(panel) * lanes, request_.block,
+                  packed_ + panel * width_ * rows_);
+  }
+  /// After all panels are packed.
+  void look_at_panels() {
+    if constexpr (stores_zeros<operand_type>) only_stored_ = !w_.keeps_all() && !all_finite(packed_, size_);
+  }
+
+  /// Rows [r0, r1) of panels [p0, p1).
+  void multiply(index_t r0, index_t r1, index_t p0, index_t p1) const {
+    for (index_t r = r0; r < r1; r += rows_at_a_time_) {
+      index_t const end = r + rows_at_a_time_ < r1 ? r + rows_at_a_time_ : r1;
+      for (index_t p = p0; p < p1; ++p) {
+        if constexpr (stores_zeros<operand_type>) {
+          if (only_stored_) {
+            multiply_panel<generic_spmm<operand_type>>(p, r, end);
+            continue;
+          }
+        }
+        multiply_panel<Kernel>(p, r, end);
+      }
     }
   }
-}
 
-/// Dense operands multiply their pruned zeros, which is right only for finite x: 0 * Inf is NaN. Where x is not finite
-/// the format's own order is followed instead.
-template <class Operand>
-[[nodiscard]] bool needs_finite_input(Operand const& w) noexcept {
-  if constexpr (requires { w.keeps_all(); }) {
-    return !w.keeps_all();
-  } else {
-    return false;
+ private:
+  [[nodiscard]] index_t columns(index_t panel) const noexcept {
+    index_t const left = y_.cols - panel * width_;
+    return left < width_ ? left : width_;
   }
-}
+  [[nodiscard]] index_t vectors(index_t panel) const noexcept {
+    index_t const needed = ceil_div(columns(panel), lanes);
+    return !request_.narrower ? request_.vectors : needed <= 4 ? needed : round_up(needed, 2);
+  }
+  /// Where Y cannot take whole registers (token-major, last columns) through a tile.
+  template <class K>
+  void multiply_panel(index_t panel, index_t r0, index_t r1) const {
+    x_panel const x{packed_ + panel * width_ * rows_, vectors(panel), panel * width_};
+    index_t const width = x.vectors * lanes;
+    bool const direct = y_.col_stride == 1 && columns(panel) == width;
+    y_tile const y{y_.data + x.first_column, y_.row_stride, 0};
+    y_tile tile{};
+    if (!direct || request_.needs_sums) tile = {scratch(2, (r1 - r0) * width), width, r0};
+    K::template run<A>(w_, x, tile.data, direct ? y : tile, e_, r0, r1);
+    if (!direct) unpack_tile<A>(tile.data, width, columns(panel), y_.row_range(r0, r1 - r0), x.first_column);
+  }
+
+  operand_type const& w_;
+  matrix_span<float const> x_;
+  matrix_span<float> y_;
+  E const& e_;
+  panel_request request_;
+  index_t width_;
+  index_t rows_;
+  index_t rows_at_a_time_;
+  float* packed_ = nullptr;
+  index_t size_ = 0;
+  bool only_stored_ = false;
+};
 
 }  // namespace detail
 
@@ -98,86 +156,65 @@ void matmul_with(typename Kernel::operand const& w, matrix_span<float const> x, 
   // Four runs a thread even out what the weights do not show.
   index_t const wanted = threads == 1 ? 1 : threads * 4;
   index_t const parts = detail::split_rows(w, wanted < most_parts ? wanted : most_parts, ends);
+  auto const share = [&](index_t n, auto const& body) {
+    if (threads == 1) {
+      for (index_t i = 0; i < n; ++i) body(i);
+    } else {
+      exec.parallel(n, body);
+    }
+  };
 
   if constexpr (gemv_kernel<Kernel>) {
     PARE_EXPECTS(y.cols == 1, "matmul: a GEMV kernel takes one column");
     float const* const vector = detail::pack_vector(x, detail::scratch(1, cols));
-    bool const masked_product_is_safe = !detail::needs_finite_input(w) || all_finite(vector, cols);
-    auto const run = [&](index_t part) {
-      index_t const r0 = ends[part];
-      index_t const r1 = ends[part + 1];
-      if (!masked_product_is_safe) {
-        generic_gemv<typename Kernel::operand>::template run<A>(w, vector, y.data, y.row_stride, e, r0, r1);
-      } else {
-        Kernel::template run<A>(w, vector, y.data, y.row_stride, e, r0, r1);
+    bool only_stored = false;
+    if constexpr (detail::stores_zeros<typename Kernel::operand>) only_stored = !w.keeps_all() && !all_finite(vector, cols);
+    share(parts, [&](index_t part) {
+      if constexpr (detail::stores_zeros<typename Kernel::operand>) {
+        using every_one = generic_gemv<typename Kernel::operand>;
+        if (only_stored)
+          return every_one::template run<A>(w, vector, y.data, y.row_stride, e, ends[part], ends[part + 1]);
       }
-    };
-    if (threads == 1) {
-      for (index_t p = 0; p < parts; ++p) run(p);
-    } else {
-      exec.parallel(parts, run);
-    }
+      Kernel::template run<A>(w, vector, y.data, y.row_stride, e, ends[part], ends[part + 1]);
+    });
   } else {
-    constexpr index_t lanes = simd::lanes<A>;
-    constexpr index_t wide = Kernel::template panel_vectors<A> * lanes;
-    index_t const panels = ceil_div(y.cols, wide);
-    float* const packed = detail::scratch(0, cols * round_up(y.cols, lanes));
-    bool masked_product_is_safe = true;
-    auto const pack = [&](index_t p) {
-      index_t const first = p * wide;
-      index_t const count = y.cols - first < wide ? y.cols - first : wide;
-      detail::pack_panel(x, first, count, round_up(count, lanes), packed + first * cols);
-    };
-    auto const check = [&] {
-      masked_product_is_safe = !detail::needs_finite_input(w) || all_finite(packed, cols * round_up(y.cols, lanes));
-    };
-    auto const run = [&](index_t part) {
-      if (!masked_product_is_safe) {
-        // The same panels serve: both kernels see [K][vectors] floats.
-        for (index_t n = 0; n < y.cols; n += wide) {
-          index_t const count = y.cols - n < wide ? y.cols - n : wide;
-          detail::multiply_panel<generic_spmm<typename Kernel::operand>, A>(
-              w, {packed + n * cols, ceil_div(count, lanes), n}, count, y, e, ends[part], ends[part + 1]);
-        }
-      } else {
-        detail::multiply_rows<Kernel, A>(w, packed, y.cols, y, e, ends[part], ends[part + 1]);
-      }
-    };
-    if (threads == 1) {
-      for (index_t p = 0; p < panels; ++p) pack(p);
-      check();
-      for (index_t p = 0; p < parts; ++p) run(p);
-    } else {
-      exec.parallel(panels, pack);
-      check();
-      exec.parallel(parts, run);
-    }
+    detail::panel_product<Kernel, A, E> product(w, x, y, e);
+    product.reserve();
+    index_t const panels = product.panels();
+    share(panels, [&](index_t p) { product.pack(p); });
+    product.look_at_panels();
+    // Few blocks of rows: the panels are shared out as well.
+    index_t const groups = parts >= wanted ? 1 : (panels < wanted ? panels : wanted);
+    share(parts * groups, [&](index_t i) {
+      index_t const part = i / groups;
+      index_t const group = i % groups;
+      product.multiply(ends[part], ends[part + 1], panels * group / groups, panels * (group + 1) / groups);
+    });
   }
 }
 
-/// y = e(W x) with the operand's kernels: the one for a single column where N = 1, else the one for many.
+/// y = e(W x) with the operand's kernels: the one for a single column where N = 1 and it has one, else that for many.
 ///
 /// Shapes:     W (M, K); x (K, N), any strides (token-major activations (N, K) as `x.transposed()`); y (M, N), any
 ///             strides, must not overlap x.
 /// Pre:        extents agree (contract).
 /// Complexity: 2 nnz N flops; the first call of a size on a thread allocates K N floats of scratch, later ones nothing.
-/// Numerics:   float accumulation, in column order for many columns, in as many partial sums as lanes for one; only
-/// stored elements are multiplied, so Inf or NaN in x reaches only
-///             the outputs that a stored weight connects. Bitwise equal for any execution and any layout of x and y.
+/// Numerics:   float accumulation in an order that the operand fixes; only stored elements are multiplied, so Inf or NaN
+///             in x reaches only the outputs that a stored weight connects. Bitwise equal for any
+///             execution and any layout of x and y.
 /// Threads:    rows are shared out by stored elements; small products run on the calling thread.
 template <class A = simd::default_arch, class Operand, matrix_view X, matrix_view Y, epilogue E = identity,
           execution Exec = sequential>
-  requires sparse_format<Operand>
+  requires operand<Operand>
 void matmul(Operand const& w, X const& x, Y&& y, E const& e = {}, Exec&& exec = Exec{}) {
   static_assert(std::is_same_v<element_t<X>, float> && std::is_same_v<element_t<Y>, float>,
                 "pare::matmul: activations are float; weights may be float or bf16");
   auto const in = as_span(x);
   auto const out = as_mutable_span(y);
-  if (in.cols == 1) {
-    matmul_with<typename kernels_of<Operand>::gemv, A>(w, in, out, e, exec);
-  } else {
-    matmul_with<typename kernels_of<Operand>::spmm, A>(w, in, out, e, exec);
+  if constexpr (requires { typename kernels_of<Operand>::gemv; }) {
+    if (in.cols == 1) return matmul_with<typename kernels_of<Operand>::gemv, A>(w, in, out, e, exec);
   }
+  matmul_with<typename kernels_of<Operand>::spmm, A>(w, in, out, e, exec);
 }
 
 }  // namespace pare::inline PARE_ABI

@@ -1,22 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-// Packs activations of either layout into the panels that SpMM kernels read.
+// Packs activations of either layout into the panels that SpMM kernels read, and unpacks what they computed.
+//
+// A panel holds some columns of X: one row of `width` floats for each of the K rows. Kernels that block K want a row of
+// zeros before every block and after the last one, for padding to point at (so that it multiplies no real activation):
+//
+//   block = 3, K = 5:   0 | k0 k1 k2 | 0 | k3 k4 - | 0        (- is zeros as well)
 #pragma once
 
 #include <cstring>
 #include <new>
 
 #include <pare/core/matrix.hpp>
+#include <pare/kernel/transpose.hpp>
 
 namespace pare::inline PARE_ABI::detail {
 
-/// Working memory of one thread; grows to the largest size asked for and stays. Slot 0: packed X, slot 1: a vector x.
+/// Working memory of one thread; grows to the largest size asked for and stays. Slot 0: packed X, slot 1: a vector x,
+/// slot 2: a tile of Y.
 inline float* scratch(int slot, index_t floats) {
   struct buffer {
     float* data = nullptr;
     index_t size = 0;
     ~buffer() { ::operator delete (data, std::align_val_t{alignment}); }
   };
-  thread_local buffer buffers[2];
+  thread_local buffer buffers[3];
   buffer& b = buffers[slot];
   if (floats > b.size) {
     ::operator delete (b.data, std::align_val_t{alignment});
@@ -28,26 +35,77 @@ inline float* scratch(int slot, index_t floats) {
   return b.data;
 }
 
-/// Columns [first, first + count) of x (K, N) into out[K][width], zeros behind them. count <= width. O(K width).
-inline void pack_panel(matrix_span<float const> x, index_t first, index_t count, index_t width, float* out) noexcept {
+/// Rows of a panel for K inputs in blocks of `block` (0: not blocked).
+[[nodiscard]] constexpr index_t panel_rows(index_t inputs, index_t block) noexcept {
+  return block == 0 ? inputs : ceil_div(inputs, block) * (block + 1) + 1;
+}
+
+/// The row of a panel that holds input k.
+[[nodiscard]] constexpr index_t panel_row(index_t k, index_t block) noexcept {
+  return block == 0 ? k : k + k / block + 1;
+}
+
+/// Columns [first, first + count) of x (K, N) into a panel `width` floats wide, zeros behind them. count <= width; block
+/// is a multiple of 16. O(K width).
+template <class A>
+void pack_panel(matrix_span<float const> x, index_t first, index_t count, index_t width, index_t block,
+                float* out) noexcept {
+  auto const clear = [&](index_t row, index_t column, index_t n) {
+    if (n > 0) std::memset(out + row * width + column, 0, static_cast<std::size_t>(n) * sizeof(float));
+  };
+  if (block != 0) {
+    index_t const rows = panel_rows(x.rows, block);
+    for (index_t row = 0; row < rows; row += block + 1) clear(row, 0, width);
+    for (index_t row = x.rows == 0 ? 0 : panel_row(x.rows - 1, block) + 1; row < rows; ++row) clear(row, 0, width);
+  }
   if (x.col_stride == 1) {
-    for (index_t k = 0; k < x.rows; ++k, out += width) {
-      std::memcpy(out, x.row(k) + first, static_cast<std::size_t>(count) * sizeof(float));
-      for (index_t j = count; j < width; ++j) out[j] = 0.0f;
+    for (index_t k = 0; k < x.rows; ++k) {
+      index_t const row = panel_row(k, block);
+      std::memcpy(out + row * width, x.row(k) + first, static_cast<std::size_t>(count) * sizeof(float));
+      clear(row, count, width - count);
     }
     return;
   }
-  // Token-major: each column of x is a run in memory. Small square blocks keep both sides in cache lines.
-  constexpr index_t block = 16;
-  for (index_t k0 = 0; k0 < x.rows; k0 += block) {
-    index_t const k1 = k0 + block < x.rows ? k0 + block : x.rows;
-    for (index_t j = 0; j < count; ++j) {
-      float const* const column = x.data + (first + j) * x.col_stride;
-      for (index_t k = k0; k < k1; ++k) out[k * width + j] = column[k * x.row_stride];
+  // Token-major: each column of x is a run in memory. Some columns at a time, so that each run is read in order.
+  constexpr index_t side = transpose_side<A>;
+  static constexpr float zeros[side] = {};
+  bool const whole = x.row_stride == 1 && width % side == 0;
+  index_t const turned = whole ? x.rows / side * side : 0;
+  for (index_t j0 = 0; j0 < width && turned > 0; j0 += side) {
+    float const* rows[side];
+    for (index_t j = 0; j < side; ++j) rows[j] = j0 + j < count ? x.data + (first + j0 + j) * x.col_stride : zeros;
+    for (index_t k = 0; k < turned; k += side) {
+      transpose_block<A>(rows, out + panel_row(k, block) * width + j0, width);
+      for (index_t j = 0; j < side && j0 + j < count; ++j) rows[j] += side;
     }
-    for (index_t k = k0; k < k1; ++k)
-      for (index_t j = count; j < width; ++j) out[k * width + j] = 0.0f;
   }
+  for (index_t k0 = turned; k0 < x.rows; k0 += side) {  // the last rows, and strides both ways: small blocks stay cached
+    index_t const k1 = k0 + side < x.rows ? k0 + side : x.rows;
+    for (index_t j = 0; j < count; ++j)
+      for (index_t k = k0; k < k1; ++k) out[panel_row(k, block) * width + j] = x(k, first + j);
+    for (index_t k = k0; k < k1; ++k) clear(panel_row(k, block), count, width - count);
+  }
+}
+
+/// y(i, first + j) = tile[i * width + j] for i < y.rows, j < count.
+template <class A>
+void unpack_tile(float const* tile, index_t width, index_t count, matrix_span<float> y, index_t first) noexcept {
+  if (y.col_stride == 1) {
+    for (index_t i = 0; i < y.rows; ++i)
+      std::memcpy(y.row(i) + first, tile + i * width, static_cast<std::size_t>(count) * sizeof(float));
+    return;
+  }
+  constexpr index_t side = transpose_side<A>;
+  index_t const turned = y.row_stride == 1 ? y.rows / side * side : 0;
+  index_t j0 = 0;
+  for (; j0 + side <= count && turned > 0; j0 += side)
+    for (index_t i0 = 0; i0 < turned; i0 += side) {
+      float const* rows[side];
+      for (index_t i = 0; i < side; ++i) rows[i] = tile + (i0 + i) * width + j0;
+      transpose_block<A>(rows, &y(i0, first + j0), y.col_stride);
+    }
+  for (index_t j = 0; j < count; ++j)
+    for (index_t i = j < j0 ? turned : 0; i < y.rows; ++i) y(i, first + j) = tile[i * width + j];
 }
 
 /// A vector x (K, 1) as consecutive floats, copied to `out` only where it is strided.

@@ -2,7 +2,12 @@
 // prepare: from a canonical format to the operand that multiplies fastest on this machine for this many columns.
 #pragma once
 
+#include <algorithm>
+#include <chrono>
+#include <iterator>
 #include <memory>
+#include <optional>
+#include <string_view>
 #include <utility>
 #include <variant>
 
@@ -11,10 +16,12 @@
 
 namespace pare::inline PARE_ABI {
 
-/// What the operand will be used for.
+/// What the operand will be used for, and how it is chosen.
 struct prepare_options {
-  index_t columns = 1;       // N that it is chosen for; any N works afterwards
-  bool may_be_dense = true;  // false: keep the sparse form even where the cost model expects dense to be faster
+  index_t columns = 1;          // N that it is chosen for; any N works afterwards
+  bool may_be_dense = true;     // false: keep a sparse form even where dense is expected to be faster
+  bool autotune = false;        // measure the candidates on this machine instead of asking the cost model
+  std::string_view operand{};   // a name that prepared::name() gave: take this one (a choice that was saved)
 };
 
 /// A prepared operand: one of the operands of format F (see operands_of). Opaque, of this machine, never saved.
@@ -56,16 +63,107 @@ class prepared {
   operands operand_;
 };
 
-/// Chooses the operand with the lowest estimated cost for `options.columns` columns. O(M K).
+namespace detail {
+
+template <class O>
+inline constexpr bool is_dense_operand =
+    std::same_as<O, dense<typename O::value_type>> || std::same_as<O, dense_tiles<typename O::value_type>>;
+
+inline constexpr double impossible = 1e300;
+
+/// The estimated cost of one operand for a format, or `impossible`.
+template <operand O, sparse_format F>
+[[nodiscard]] double estimated_cycles(F const& format, matmul_shape const& shape, prepare_options const& options) {
+  if (!options.operand.empty() && options.operand != O::name()) return impossible;
+  if (is_dense_operand<O> && !is_dense_operand<F> && !options.may_be_dense) return impossible;
+  if constexpr (requires { O::suits(format); }) {
+    if (!O::suits(format)) return impossible;
+  }
+  return kernels_of<O>::cycles(shape);
+}
+
+/// Seconds of one multiplication with `columns` columns: the least of some calls, for about 10 ms.
+template <operand O>
+[[nodiscard]] double seconds_of_matmul(O const& w, index_t columns) {
+  using clock = std::chrono::steady_clock;
+  matrix<float> x(w.shape().cols, columns);
+  for (index_t i = 0; i < x.size(); ++i) x.data()[i] = static_cast<float>(i % 17 - 8);
+  matrix<float> y(w.shape().rows, columns);
+  double least = 1e300;
+  double total = 0.0;
+  for (int call = 0; call < 3 || (total < 0.01 && call < 1000); ++call) {
+    auto const start = clock::now();
+    matmul(w, x, y);
+    double const seconds = std::chrono::duration<double>(clock::now() - start).count();
+    if (call > 0) least = std::min(least, seconds);  // the first one meets cold caches
+    total += seconds;
+  }
+  return least;
+}
+
+/// Lays out the best of the operands: by the cost model, or measured among those within four times its best.
+template <class... O, sparse_format F>
+[[nodiscard]] prepared<F> best_of(operand_list<O...>, F format, prepare_options const& options) {
+  constexpr machine here = simd::machine_of<simd::default_arch>;
+  matmul_shape const shape{format.shape(), format.nnz(), std::max<index_t>(options.columns, 1), here.lanes};
+  double const cycles[] = {estimated_cycles<O>(format, shape, options)...};
+  double const least = *std::min_element(std::begin(cycles), std::end(cycles));
+  PARE_EXPECTS(least < impossible, "prepare: no operand of this name can hold the format");
+  double const limit = options.autotune ? 4.0 * least : least;
+  std::optional<prepared<F>> best;
+  double best_seconds = impossible;
+  bool as_it_is = false;  // moved in at the end, so that formats need not be copied
+  std::size_t i = 0;
+  auto const consider = [&]<class Operand>(std::type_identity<Operand>) {
+    if (cycles[i++] > limit || (!options.autotune && (best || as_it_is))) return;
+    if constexpr (std::same_as<Operand, F>) {
+      double const seconds = options.autotune ? seconds_of_matmul(format, shape.columns) : 0.0;
+      if (seconds >= best_seconds) return;
+      best_seconds = seconds;
+      as_it_is = true;
+    } else {
+      Operand laid_out = lay_out<Operand>(format, here, shape.columns);
+      double const seconds = options.autotune ? seconds_of_matmul(laid_out, shape.columns) : 0.0;
+      if (seconds >= best_seconds) return;
+      best_seconds = seconds;
+      as_it_is = false;
+      best.emplace(std::move(laid_out));
+    }
+  };
+  (consider(std::type_identity<O>{}), ...);
+  if (as_it_is) best.emplace(std::move(format));
+  return std::move(*best);
+}
+
+}  // namespace detail
+
+/// Lays the elements of a format out for `options.columns` columns on this machine, as the operand that the cost model
+/// (or, with `autotune`, a measurement of some 10 ms a candidate) expects to be fastest. O(M K).
+/// Pre: `options.operand`, where it is given, names an operand that can hold the format.
 template <sparse_format F>
 [[nodiscard]] prepared<F> prepare(F format, prepare_options const& options = {}) {
-  using alternative = dense<typename F::value_type>;
-  if constexpr (!std::same_as<F, alternative>) {
-    matmul_shape const shape{format.shape(), format.nnz(), options.columns, simd::lanes<simd::default_arch>};
-    if (options.may_be_dense && kernels_of<alternative>::cycles(shape) < kernels_of<F>::cycles(shape))
-      return prepared<F>(convert<alternative>(format));
+  return detail::best_of(typename operands_of<F>::type{}, std::move(format), options);
+}
+
+/// The lowest sparsity, in steps of a hundredth, from which on the cost model expects an unstructured sparse operand to
+/// be faster than the dense ones for W (M, K) and N columns on this architecture; 1 where it never is.
+template <weight_value T = float>
+[[nodiscard]] inline sparsity break_even(extents weights, index_t columns) {
+  constexpr machine here = simd::machine_of<simd::default_arch>;
+  auto const least = [&](index_t nnz, bool dense_ones) {
+    double best = detail::impossible;
+    operands_of<bitmap<T>>::type::for_each([&]<class O>() {
+      if (detail::is_dense_operand<O> == dense_ones)
+        best = std::min(best, kernels_of<O>::cycles({weights, nnz, columns, here.lanes}));
+    });
+    return best;
+  };
+  int percent = 100;
+  for (; percent > 0; --percent) {
+    index_t const nnz = weights.size() - sparsity((percent - 1) / 100.0).removed_of(weights.size());
+    if (least(nnz, false) >= least(nnz, true)) break;
   }
-  return prepared<F>(std::move(format));
+  return sparsity(percent / 100.0);
 }
 
 /// y = e(W x) with a prepared operand; everything else as for matmul of a format.

@@ -11,8 +11,11 @@
 #include <pare/format/n_of_m_packed.hpp>
 #include <pare/kernel/gemv/dense_dot.hpp>
 #include <pare/kernel/gemv/generic.hpp>
+#include <pare/kernel/spmm/column_blocks.hpp>
 #include <pare/kernel/spmm/dense_tile.hpp>
 #include <pare/kernel/spmm/generic.hpp>
+#include <pare/kernel/spmm/row_pairs.hpp>
+#include <pare/kernel/spmm/sliced_ell.hpp>
 
 namespace pare::inline PARE_ABI {
 
@@ -22,6 +25,8 @@ struct matmul_shape {
   index_t nnz = 0;
   index_t columns = 1;  // N
   index_t lanes = 1;    // floats a register
+  /// Registers of columns.
+  [[nodiscard]] double vectors() const noexcept { return static_cast<double>(ceil_div(columns, lanes)); }
 };
 
 /// The kernels of an operand type. Specialise it for an operand of your own.
@@ -41,15 +46,13 @@ struct kernels_of {
     auto const nnz = static_cast<double>(s.nnz);
     auto const rows = static_cast<double>(s.weights.rows);
     if (s.columns == 1) return 5.0 * nnz + 8.0 * rows;
-    auto const vectors = static_cast<double>(ceil_div(s.columns, s.lanes));
-    return nnz * (1.4 * vectors + 2.0 * static_cast<double>(ceil_div(static_cast<index_t>(vectors), 8))) +
-           rows * vectors;
+    return nnz * (1.4 * s.vectors() + 2.0 * static_cast<double>(ceil_div(s.columns, 8 * s.lanes))) + rows * s.vectors();
   }
 };
 
 template <weight_value T>
 struct kernels_of<dense<T>> {
-  using spmm = dense_tile_spmm<T>;
+  using spmm = dense_tile_spmm<dense<T>>;
   using gemv = dense_dot_gemv<T>;
   using spmm_list = kernel_list<spmm, generic_spmm<dense<T>>>;
   using gemv_list = kernel_list<gemv, generic_gemv<dense<T>>>;
@@ -59,22 +62,95 @@ struct kernels_of<dense<T>> {
   static double cycles(matmul_shape const& s) noexcept {
     auto const size = static_cast<double>(s.weights.size());
     if (s.columns == 1) return size * static_cast<double>(sizeof(T)) / 16.0;
-    return size * 0.6 * static_cast<double>(ceil_div(s.columns, s.lanes));
+    return 0.65 * size * s.vectors();
   }
 };
 
-/// The operands that `prepare` chooses from for a format: the format as it is, and the dense alternative.
+template <weight_value T>
+struct kernels_of<dense_tiles<T>> {
+  using spmm = dense_tile_spmm<dense_tiles<T>>;
+  using spmm_list = kernel_list<spmm>;
+  using gemv_list = kernel_list<>;
+
+  static double cycles(matmul_shape const& s) noexcept {
+    return 0.56 * static_cast<double>(s.weights.size()) * s.vectors();
+  }
+};
+
+template <weight_value T>
+struct kernels_of<row_pairs<T>> {
+  using spmm = row_pairs_spmm<T>;
+  using spmm_list = kernel_list<spmm>;
+  using gemv_list = kernel_list<>;
+
+  static double cycles(matmul_shape const& s) noexcept {
+    // A stored element costs half a multiply-add of the panel's width, a row and 64 columns the trip of its sums. Narrow
+    // panels wait for the latency of their few sums.
+    double const panel = s.vectors() < 4.0 ? s.vectors() : 4.0;
+    return static_cast<double>(s.nnz) * s.vectors() * (panel < 4.0 ? 1.5 / panel : 0.53) +
+           0.055 * static_cast<double>(s.weights.size()) * s.vectors();
+  }
+};
+
+template <weight_value T>
+struct kernels_of<sliced_ell<T>> {
+  using spmm = sliced_ell_spmm<T>;
+  using spmm_list = kernel_list<spmm>;
+  using gemv_list = kernel_list<>;
+
+  static double cycles(matmul_shape const& s) noexcept {
+    // Panels of 4 registers below 93 % sparsity, of 2 above, where the trips of the sums decide (see sliced_ell).
+    bool const wide = s.vectors() >= 4.0 && static_cast<double>(s.nnz) > 0.07 * static_cast<double>(s.weights.size());
+    double const step = wide ? 0.69 : s.vectors() > 1.0 ? 1.0 : 1.8;
+    return static_cast<double>(s.nnz) * step * s.vectors() +
+           (wide ? 0.026 : 0.013) * static_cast<double>(s.weights.size()) * s.vectors();
+  }
+};
+
+template <index_t H, index_t C, weight_value T>
+struct kernels_of<column_blocks<H, C, T>> {
+  using spmm = column_blocks_spmm<H, C, T>;
+  using spmm_list = kernel_list<spmm>;
+  using gemv_list = kernel_list<>;
+
+  static double cycles(matmul_shape const& s) noexcept {
+    return 0.6 * static_cast<double>(s.nnz) * s.vectors();
+  }
+};
+
+/// The operands that `prepare` chooses from for a format: its layouts, the format as it is, and dense.
 template <class... Operand>
-struct operand_list {};
+using operand_list = type_list<Operand...>;
 
 template <sparse_format F>
 struct operands_of {
-  using type = operand_list<F, dense<typename F::value_type>>;
+  using value_type = typename F::value_type;
+  using type = operand_list<row_pairs<value_type>, sliced_ell<value_type>, F, dense<value_type>, dense_tiles<value_type>>;
+};
+template <index_t R, index_t C, weight_value T>
+  requires(tile_height<R> > 0)
+struct operands_of<bsr<R, C, T>> {
+  using type = operand_list<column_blocks<tile_height<R>, C, T>, row_pairs<T>, sliced_ell<T>, bsr<R, C, T>, dense<T>,
+                            dense_tiles<T>>;
 };
 template <weight_value T>
 struct operands_of<dense<T>> {
-  using type = operand_list<dense<T>>;
+  using type = operand_list<dense<T>, dense_tiles<T>>;
 };
+
+/// The elements of a format laid out as an operand for an architecture and a number of columns.
+template <operand O, sparse_format F>
+[[nodiscard]] O lay_out(F const& format, machine const& m, [[maybe_unused]] index_t columns) {
+  if constexpr (std::same_as<O, F>) {
+    return format;
+  } else if constexpr (sparse_format<O>) {
+    return convert<O>(format);
+  } else if constexpr (std::constructible_from<O, F const&, machine const&, index_t>) {
+    return O(format, m, columns);
+  } else {
+    return O(format, m);
+  }
+}
 
 /// Representative formats of each family, for tests and benches to walk.
 template <weight_value T>

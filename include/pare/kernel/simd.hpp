@@ -2,11 +2,25 @@
 // The only home of xsimd and of intrinsics: one vector type per architecture, and what differs between xsimd versions.
 #pragma once
 
+#include <bit>
+#include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 #include <xsimd/xsimd.hpp>
 
+#include <pare/core/dtype.hpp>
 #include <pare/core/index.hpp>
+
+namespace pare::inline PARE_ABI {
+
+/// What the layout of an operand depends on, of the architecture that will run it.
+struct machine {
+  index_t lanes = 1;              // floats a register
+  bool has_32_registers = false;  // else 16
+};
+
+}  // namespace pare::inline PARE_ABI
 
 namespace pare::inline PARE_ABI::simd {
 
@@ -24,6 +38,9 @@ inline constexpr index_t lanes = static_cast<index_t>(floats<A>::size);
 /// The architecture has 32 vector registers (AVX-512, AArch64); others are taken to have 16.
 template <class A>
 inline constexpr bool has_32_registers = std::is_base_of_v<xsimd::avx512f, A> || std::is_base_of_v<xsimd::neon64, A>;
+
+template <class A>
+inline constexpr machine machine_of = {lanes<A>, has_32_registers<A>};
 
 /// x86 before FMA: multiply_add rounds twice.
 template <class A>
@@ -49,6 +66,116 @@ template <class A>
   }
 #endif
   return xsimd::fma(a, b, c);
+}
+
+/// v, loaded once: g++ would fold a load into each of the instructions that use it, and loads are what kernels are
+/// short of.
+template <class A>
+[[nodiscard]] inline floats<A> in_register(floats<A> v) noexcept {
+#if defined(__GNUC__) && defined(__x86_64__)
+  typename floats<A>::register_type r = v;
+#if defined(__AVX512F__)
+  asm("" : "+v"(r));
+#else
+  asm("" : "+x"(r));
+#endif
+  return floats<A>(r);
+#else
+  return v;
+#endif
+}
+
+/// The bits of 32-bit integers as floats.
+template <class A>
+[[nodiscard]] inline floats<A> as_floats(xsimd::batch<std::uint32_t, A> bits) noexcept {
+  if constexpr (requires { xsimd::bitwise_cast<floats<A>>(bits); }) {
+    return xsimd::bitwise_cast<floats<A>>(bits);
+  } else {
+    return xsimd::bitwise_cast<float>(bits);  // from xsimd 10 on
+  }
+}
+
+/// A weight in all lanes.
+template <class A>
+[[nodiscard]] inline floats<A> broadcast(float const* weight) noexcept {
+  return floats<A>(*weight);
+}
+template <class A>
+[[nodiscard]] inline floats<A> broadcast(bf16 const* weight) noexcept {
+  return floats<A>(to_float(*weight));
+}
+
+/// Two weights that follow each other, each in all lanes.
+template <class A>
+struct weight_pair {
+  floats<A> first, second;
+};
+/// One load and two shuffles, where two loads would do, because loads are what the kernels are short of.
+template <class A>
+[[nodiscard]] inline weight_pair<A> broadcast_pair(float const* weights) noexcept {
+  [[maybe_unused]] double both;
+  std::memcpy(&both, weights, sizeof both);
+#if XSIMD_WITH_AVX512F
+  if constexpr (std::is_base_of_v<xsimd::avx512f, A>) {
+    __m512 const pairs = in_register<A>(floats<A>(_mm512_castpd_ps(_mm512_set1_pd(both))));
+    return {floats<A>(_mm512_moveldup_ps(pairs)), floats<A>(_mm512_movehdup_ps(pairs))};
+  }
+#endif
+#if XSIMD_WITH_AVX
+  if constexpr (std::is_base_of_v<xsimd::avx, A> && !std::is_base_of_v<xsimd::avx512f, A>) {
+    __m256 const pairs = in_register<A>(floats<A>(_mm256_castpd_ps(_mm256_set1_pd(both))));
+    return {floats<A>(_mm256_moveldup_ps(pairs)), floats<A>(_mm256_movehdup_ps(pairs))};
+  }
+#endif
+  return {in_register<A>(floats<A>(weights[0])), in_register<A>(floats<A>(weights[1]))};
+}
+/// One load and two vector operations: a bf16 is the upper half of a float, so a shift and a mask widen both.
+template <class A>
+[[nodiscard]] inline weight_pair<A> broadcast_pair(bf16 const* weights) noexcept {
+  std::uint32_t both;
+  std::memcpy(&both, weights, sizeof both);
+  if constexpr (std::endian::native == std::endian::big) both = both << 16 | both >> 16;
+  using words = xsimd::batch<std::uint32_t, A>;
+  words const w(both);
+  return {as_floats<A>(w << 16), as_floats<A>(w & words(0xffff0000u))};
+}
+
+/// Four weights that follow each other, each in all lanes.
+template <class A>
+struct weight_four {
+  floats<A> row[4];
+};
+template <class A, class T>
+[[nodiscard]] inline weight_four<A> broadcast_four(T const* weights) noexcept {
+#if XSIMD_WITH_AVX512F
+  if constexpr (std::is_base_of_v<xsimd::avx512f, A> && std::is_same_v<T, float>) {  // one load instead of four
+    __m512 const four = in_register<A>(floats<A>(_mm512_broadcast_f32x4(_mm_loadu_ps(weights))));
+    return {floats<A>(_mm512_permute_ps(four, 0x00)), floats<A>(_mm512_permute_ps(four, 0x55)),
+            floats<A>(_mm512_permute_ps(four, 0xaa)), floats<A>(_mm512_permute_ps(four, 0xff))};
+  }
+#endif
+#if XSIMD_WITH_AVX
+  if constexpr (std::is_base_of_v<xsimd::avx, A> && !std::is_base_of_v<xsimd::avx512f, A> && std::is_same_v<T, float>) {
+    __m256 const four = in_register<A>(floats<A>(_mm256_broadcast_ps(reinterpret_cast<__m128 const*>(weights))));
+    return {floats<A>(_mm256_permute_ps(four, 0x00)), floats<A>(_mm256_permute_ps(four, 0x55)),
+            floats<A>(_mm256_permute_ps(four, 0xaa)), floats<A>(_mm256_permute_ps(four, 0xff))};
+  }
+#endif
+#if XSIMD_WITH_AVX512BW
+  // A shuffle of bytes moves each bf16 to the upper halves of the lanes and clears the lower ones.
+  if constexpr (std::is_base_of_v<xsimd::avx512bw, A> && std::is_same_v<T, bf16>) {
+    long long four;
+    std::memcpy(&four, weights, sizeof four);
+    __m512i const all = _mm512_castps_si512(in_register<A>(floats<A>(_mm512_castsi512_ps(_mm512_set1_epi64(four)))));
+    auto const nth = [all](int upper) {
+      return floats<A>(_mm512_castsi512_ps(_mm512_shuffle_epi8(all, _mm512_set1_epi32(upper << 16 | 0x8080))));
+    };
+    return {nth(0x0100), nth(0x0302), nth(0x0504), nth(0x0706)};
+  }
+#endif
+  auto const low = broadcast_pair<A>(weights);
+  auto const high = broadcast_pair<A>(weights + 2);
+  return {low.first, low.second, high.first, high.second};
 }
 
 /// The sum of the lanes, in an order that depends on A only.

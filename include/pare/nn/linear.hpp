@@ -63,7 +63,7 @@ class linear {
   /// (A template, as bytes and forward are, so that formats and kernels are compiled only where networks run.)
   template <std::same_as<prepare_options> Options = prepare_options>
   void prepare(Options const& options) {
-    if (weights_.keeps_all()) return;
+    if (weights_.keeps_all() && options.columns == 1) return;  // as it is, it is what one column wants
     with_regular_format(weights_,
                         [&](auto format) { operand_ = any_operand(pare::prepare(std::move(format), options)); });
   }

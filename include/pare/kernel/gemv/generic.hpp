@@ -7,7 +7,7 @@
 namespace pare::inline PARE_ABI {
 
 /// 2 nnz flops. The i-th stored element of a row goes to lane i % lanes; the lanes are summed at the end of the row.
-template <sparse_format F>
+template <class F>
 struct generic_gemv {
   using operand = F;
   static constexpr char const* name() noexcept { return "generic"; }
@@ -16,7 +16,7 @@ struct generic_gemv {
   static void run(F const& w, float const* x, float* y, index_t y_stride, E const& e, index_t r0, index_t r1) noexcept;
 };
 
-template <sparse_format F>
+template <class F>
 template <class A, epilogue E>
 void generic_gemv<F>::run(F const& w, float const* x, float* y, index_t y_stride, E const& e, index_t r0,
                           index_t r1) noexcept {

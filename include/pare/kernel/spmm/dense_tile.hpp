@@ -4,86 +4,103 @@
 
 #include <pare/format/dense.hpp>
 #include <pare/kernel/kernel.hpp>
+#include <pare/kernel/operand/dense_tiles.hpp>
 
 namespace pare::inline PARE_ABI {
 
 /// 8 rows x 2 registers with 32 registers, 6 x 2 with 16: 2 loads of X and 8 (6) broadcasts feed 16 (12)
 /// multiply-adds. With 8 sums or fewer their latency shows: 4 x 2 is a third slower than 6 x 2.
+/// Operand is dense_tiles<T>, which it reads in one stream, or dense<T>, in as many as rows.
 /// Pruned elements are multiplied as zeros; matmul() calls it only where X is finite, so that this changes nothing.
-template <weight_value T>
+template <operand Operand>
 struct dense_tile_spmm {
-  using operand = dense<T>;
+  using operand = Operand;
+  using value_type = typename Operand::value_type;
   static constexpr char const* name() noexcept { return "tile"; }
   template <class A>
-  static constexpr index_t panel_vectors = 2;
+  static panel_request panels(Operand const&, index_t) noexcept {
+    return {.vectors = 2};
+  }
   template <class A>
   static constexpr index_t tile_rows = simd::has_32_registers<A> ? 8 : 6;
 
   template <class A, epilogue E>
-  static void run(dense<T> const& w, x_panel x, y_tile y, E const& e, index_t r0, index_t r1) noexcept;
+  static void run(Operand const& w, x_panel x, float* sums, y_tile y, E const& e, index_t r0, index_t r1) noexcept;
 
  private:
-  template <class A, index_t Rows, index_t Vectors, epilogue E>
-  static void rows(dense<T> const& w, x_panel x, y_tile y, E const& e, index_t r0, index_t r1) noexcept;
-  template <class A, index_t Rows, index_t Vectors, epilogue E>
-  static void tile(dense<T> const& w, x_panel x, y_tile y, E const& e, index_t r) noexcept;
+  template <class A, index_t Vectors, epilogue E>
+  static void tile(Operand const& w, x_panel x, y_tile y, E const& e, index_t r, index_t rows) noexcept;
 };
 
-template <weight_value T>
+template <operand Operand>
 template <class A, epilogue E>
-void dense_tile_spmm<T>::run(dense<T> const& w, x_panel x, y_tile y, E const& e, index_t r0, index_t r1) noexcept {
-  if (x.vectors == 2) {
-    rows<A, tile_rows<A>, 2>(w, x, y, e, r0, r1);
-  } else {
-    rows<A, tile_rows<A>, 1>(w, x, y, e, r0, r1);
+void dense_tile_spmm<Operand>::run(Operand const& w, x_panel x, float*, y_tile y, E const& e, index_t r0,
+                                   index_t r1) noexcept {
+  constexpr index_t step = tile_rows<A>;
+  for (index_t r = r0; r < r1; r += step) {
+    index_t const rows = r1 - r < step ? r1 - r : step;
+    if (x.vectors == 2) {
+      tile<A, 2>(w, x, y, e, r, rows);
+    } else {
+      tile<A, 1>(w, x, y, e, r, rows);
+    }
   }
 }
 
-/// Tiles of `Rows` rows, and ever smaller ones for the rows that are left.
-template <weight_value T>
-template <class A, index_t Rows, index_t Vectors, epilogue E>
-void dense_tile_spmm<T>::rows(dense<T> const& w, x_panel x, y_tile y, E const& e, index_t r0, index_t r1) noexcept {
-  index_t r = r0;
-  for (; r + Rows <= r1; r += Rows) tile<A, Rows, Vectors>(w, x, y, e, r);
-  if constexpr (Rows > 1) rows<A, Rows / 2, Vectors>(w, x, y, e, r, r1);
-}
-
-template <weight_value T>
-template <class A, index_t Rows, index_t Vectors, epilogue E>
-void dense_tile_spmm<T>::tile(dense<T> const& w, x_panel x, y_tile y, E const& e, index_t r) noexcept {
+template <operand Operand>
+template <class A, index_t Vectors, epilogue E>
+void dense_tile_spmm<Operand>::tile(Operand const& w, x_panel x, y_tile y, E const& e, index_t r,
+                                    index_t rows) noexcept {
   using floats = simd::floats<A>;
   constexpr index_t lanes = simd::lanes<A>;
-  floats sum[Rows][Vectors];
+  constexpr index_t height = tile_rows<A>;
+  floats sum[height][Vectors];
   for (auto& row : sum)
     for (floats& s : row) s = floats(0.0f);
-  index_t const width = w.shape().cols;
-  auto const multiply = [&](float const* weights, index_t stride, index_t first, index_t count) {
-    float const* panel = x.data + first * Vectors * lanes;
-    for (index_t k = 0; k < count; ++k, ++weights, panel += Vectors * lanes) {
+  index_t const inputs = w.shape().cols;
+  float const* panel = x.data;
+  // Inputs [0, count) of what is left of the panel; pair(k, i) gives the weights of rows i and i + 1.
+  auto const multiply = [&](index_t count, auto const& pair) {
+    for (index_t k = 0; k < count; ++k, panel += Vectors * lanes) {
       floats columns[Vectors];
       for (index_t t = 0; t < Vectors; ++t) columns[t] = floats::load_aligned(panel + t * lanes);
-      for (index_t i = 0; i < Rows; ++i) {
-        floats const weight(weights[i * stride]);
-        for (index_t t = 0; t < Vectors; ++t) sum[i][t] = simd::multiply_add<A>(weight, columns[t], sum[i][t]);
+      for (index_t i = 0; i < height; i += 2) {
+        simd::weight_pair<A> const weight = pair(k, i);
+        for (index_t t = 0; t < Vectors; ++t) {
+          sum[i][t] = simd::multiply_add<A>(weight.first, columns[t], sum[i][t]);
+          sum[i + 1][t] = simd::multiply_add<A>(weight.second, columns[t], sum[i + 1][t]);
+        }
       }
     }
   };
-  if constexpr (std::is_same_v<T, float>) {
-    multiply(w.values().row(r), width, 0, width);
-  } else {  // widened a stretch at a time, many elements an instruction; one by one it takes longer than the products
-    constexpr index_t stretch = 128;
-    alignas(alignment) float wide[Rows * stretch];
-    for (index_t first = 0; first < width; first += stretch) {
-      index_t const count = width - first < stretch ? width - first : stretch;
-      for (index_t i = 0; i < Rows; ++i) {
-        T const* const row = w.values().row(r + i) + first;
-        for (index_t k = 0; k < count; ++k) wide[i * stretch + k] = to_float(row[k]);
+  if constexpr (std::is_same_v<Operand, dense_tiles<value_type>>) {
+    value_type const* const weights = w.tile(r / height);
+    multiply(inputs, [&](index_t k, index_t i) {
+      if (i == 0) __builtin_prefetch(weights + (k + 32) * height);
+      return simd::broadcast_pair<A>(weights + k * height + i);
+    });
+  } else {
+    value_type const* row[height];  // those behind the last repeat it
+    for (index_t i = 0; i < height; ++i) row[i] = w.values().row(r + (i < rows ? i : rows - 1));
+    if constexpr (std::is_same_v<value_type, float>) {
+      multiply(inputs, [&](index_t k, index_t i) {
+        return simd::weight_pair<A>{floats(row[i][k]), floats(row[i + 1][k])};
+      });
+    } else {  // widened a stretch at a time, many elements an instruction; one by one takes longer than the products
+      constexpr index_t stretch = 128;
+      alignas(alignment) float wide[height][stretch];
+      for (index_t first = 0; first < inputs; first += stretch) {
+        index_t const count = inputs - first < stretch ? inputs - first : stretch;
+        for (index_t i = 0; i < height; ++i)
+          for (index_t k = 0; k < count; ++k) wide[i][k] = to_float(row[i][first + k]);
+        multiply(count, [&](index_t k, index_t i) {
+          return simd::weight_pair<A>{floats(wide[i][k]), floats(wide[i + 1][k])};
+        });
       }
-      multiply(wide, stretch, first, count);
     }
   }
-  for (index_t i = 0; i < Rows; ++i)
-    for (index_t t = 0; t < Vectors; ++t)
+  for (index_t i = 0; i < height; ++i)  // all of them by number, so that the sums stay in registers
+    for (index_t t = 0; t < Vectors && i < rows; ++t)
       e(sum[i][t], r + i, x.first_column + t * lanes).store_unaligned(y.row(r + i) + t * lanes);
 }
 

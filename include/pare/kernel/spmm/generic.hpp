@@ -8,24 +8,26 @@ namespace pare::inline PARE_ABI {
 
 /// For each stored element: one broadcast weight, then a load and a multiply-add per register of columns. 2 nnz N
 /// flops. It reads X from wherever the panel fits; kernels that block for the first-level cache are faster.
-template <sparse_format F>
+template <class F>
 struct generic_spmm {
   using operand = F;
   static constexpr char const* name() noexcept { return "generic"; }
   template <class A>
-  static constexpr index_t panel_vectors = 8;  // with the broadcast they fit 16 registers
+  static panel_request panels(F const&, index_t) noexcept {
+    return {.vectors = 8};  // with the broadcast they fit 16 registers
+  }
 
   template <class A, epilogue E>
-  static void run(F const& w, x_panel x, y_tile y, E const& e, index_t r0, index_t r1) noexcept;
+  static void run(F const& w, x_panel x, float* sums, y_tile y, E const& e, index_t r0, index_t r1) noexcept;
 
  private:
   template <class A, index_t Vectors, epilogue E>
   static void columns(F const& w, x_panel x, index_t first, y_tile y, E const& e, index_t r0, index_t r1) noexcept;
 };
 
-template <sparse_format F>
+template <class F>
 template <class A, epilogue E>
-void generic_spmm<F>::run(F const& w, x_panel x, y_tile y, E const& e, index_t r0, index_t r1) noexcept {
+void generic_spmm<F>::run(F const& w, x_panel x, float*, y_tile y, E const& e, index_t r0, index_t r1) noexcept {
   index_t v = 0;
   for (; v + 8 <= x.vectors; v += 8) columns<A, 8>(w, x, v, y, e, r0, r1);
   if (v + 4 <= x.vectors) columns<A, 4>(w, x, v, y, e, r0, r1), v += 4;
@@ -34,7 +36,7 @@ void generic_spmm<F>::run(F const& w, x_panel x, y_tile y, E const& e, index_t r
 }
 
 // flatten: clang leaves the walk over a row of blocks out of line, and then the sums live in memory.
-template <sparse_format F>
+template <class F>
 template <class A, index_t Vectors, epilogue E>
 [[gnu::flatten]] void generic_spmm<F>::columns(F const& w, x_panel x, index_t first, y_tile y, E const& e, index_t r0,
                                                index_t r1) noexcept {

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+// SpMM for pairs of rows: a load of X serves both rows where both have the column.
+#pragma once
+
+#include <pare/kernel/operand/row_pairs.hpp>
+
+namespace pare::inline PARE_ABI {
+
+/// 2 rows x 8 registers of columns with 32 registers, 2 x 4 with 16. K is blocked by 64, so that the block of X
+/// (64 x 128 floats = 32 KB) stays in the first-level cache while all rows of a block pass over it; partial sums wait in
+/// the second-level cache meanwhile.
+///
+/// A column of both rows: 8 loads of X, 2 broadcasts, 16 multiply-adds, 3 scalar operations; a column of each: 16 loads.
+/// Two multiply-adds and two loads a cycle are the machine's limit, so shared columns run at the peak and the others at
+/// half of it minus the broadcasts. A mask that is used up finds "column" 64, a row of zeros.
+template <weight_value T>
+struct row_pairs_spmm {
+  using operand = row_pairs<T>;
+  static constexpr char const* name() noexcept { return "pairs"; }
+  template <class A>
+  static panel_request panels(row_pairs<T> const& w, index_t) noexcept {
+    return {.vectors = simd::has_32_registers<A> ? 8 : 4,
+            .block = row_pairs<T>::block_columns,
+            .needs_sums = w.shape().cols > row_pairs<T>::block_columns};
+  }
+
+  template <class A, epilogue E>
+  static void run(row_pairs<T> const& w, x_panel x, float* sums, y_tile y, E const& e, index_t r0, index_t r1) noexcept;
+
+ private:
+  using pair = typename row_pairs<T>::pair;
+
+  template <class A, index_t Vectors, epilogue E>
+  static void block(row_pairs<T> const& w, x_panel x, float* sums, y_tile y, E const& e, index_t r0,
+                    index_t r1) noexcept;
+  template <class A, index_t Vectors, bool First, class Store>
+  static T const* pass(pair const* p, pair const* end, T const* v, float const* columns, float* sums,
+                       Store const& store) noexcept;
+};
+
+template <weight_value T>
+template <class A, epilogue E>
+void row_pairs_spmm<T>::run(row_pairs<T> const& w, x_panel x, float* sums, y_tile y, E const& e, index_t r0,
+                            index_t r1) noexcept {
+  index_t const step = w.block_rows();
+  for (index_t r = r0; r < r1; r += step, sums += step * x.vectors * simd::lanes<A>) {
+    index_t const end = r + step < r1 ? r + step : r1;
+    if constexpr (simd::has_32_registers<A>) {
+      if (x.vectors == 8) block<A, 8>(w, x, sums, y, e, r, end);
+      if (x.vectors == 6) block<A, 6>(w, x, sums, y, e, r, end);
+    }
+    if (x.vectors == 4) block<A, 4>(w, x, sums, y, e, r, end);
+    if (x.vectors == 3) block<A, 3>(w, x, sums, y, e, r, end);
+    if (x.vectors == 2) block<A, 2>(w, x, sums, y, e, r, end);
+    if (x.vectors == 1) block<A, 1>(w, x, sums, y, e, r, end);
+  }
+}
+
+template <weight_value T>
+template <class A, index_t Vectors, epilogue E>
+void row_pairs_spmm<T>::block(row_pairs<T> const& w, x_panel x, float* sums, y_tile y, E const& e, index_t r0,
+                              index_t r1) noexcept {
+  using floats = simd::floats<A>;
+  constexpr index_t lanes = simd::lanes<A>;
+  constexpr index_t stride = Vectors * lanes;
+  index_t const b = r0 / w.block_rows();
+  index_t const pairs = row_pairs<T>::pair_count(r1 - r0);
+  index_t const blocks = w.column_blocks();
+  pair const* p = w.pairs(b);
+  T const* v = w.values(b);
+  float const* columns = x.data + stride;  // behind the first row of zeros
+  auto const keep = [sums](pair const& of, floats const* sum_a, floats const* sum_b) {
+    float* const to_a = sums + of.row_a * stride;
+    float* const to_b = sums + of.row_b * stride;
+    for (index_t t = 0; t < Vectors; ++t) {  // a last: it is the real one where a row is alone
+      sum_b[t].store_aligned(to_b + t * lanes);
+      sum_a[t].store_aligned(to_a + t * lanes);
+    }
+  };
+  auto const finish = [&](pair const& of, floats const* sum_a, floats const* sum_b) {
+    index_t const row_a = r0 + of.row_a;
+    index_t const row_b = r0 + of.row_b;
+    float* const to_a = y.row(row_a);
+    float* const to_b = y.row(row_b);
+    for (index_t t = 0; t < Vectors; ++t) {  // both before either is stored: y may be what e reads
+      floats const out_b = e(sum_b[t], row_b, x.first_column + t * lanes);
+      floats const out_a = e(sum_a[t], row_a, x.first_column + t * lanes);
+      out_b.store_unaligned(to_b + t * lanes);
+      out_a.store_unaligned(to_a + t * lanes);
+    }
+  };
+  if (blocks == 1) {
+    pass<A, Vectors, true>(p, p + pairs, v, columns, sums, finish);
+    return;
+  }
+  for (index_t k = 0; k < blocks; ++k, p += pairs, columns += (row_pairs<T>::block_columns + 1) * stride) {
+    if (k == 0) {
+      v = pass<A, Vectors, true>(p, p + pairs, v, columns, sums, keep);
+    } else if (k + 1 < blocks) {
+      v = pass<A, Vectors, false>(p, p + pairs, v, columns, sums, keep);
+    } else {
+      pass<A, Vectors, false>(p, p + pairs, v, columns, sums, finish);
+    }
+  }
+}
+
+// Not inlined: with the variables of the loops around it g++ runs out of scalar registers and parks them in vector ones.
+template <weight_value T>
+template <class A, index_t Vectors, bool First, class Store>
+[[gnu::noinline]] T const* row_pairs_spmm<T>::pass(pair const* p, pair const* end, T const* v, float const* columns,
+                                                   float* sums, Store const& store) noexcept {
+  using floats = simd::floats<A>;
+  constexpr index_t lanes = simd::lanes<A>;
+  constexpr index_t stride = Vectors * lanes;
+  constexpr index_t line = 64 / static_cast<index_t>(sizeof(T));  // values
+  for (; p != end; ++p) {
+    floats sum_a[Vectors];
+    floats sum_b[Vectors];
+    for (index_t t = 0; t < Vectors; ++t) {
+      sum_a[t] = First ? floats(0.0f) : floats::load_aligned(sums + p->row_a * stride + t * lanes);
+      sum_b[t] = First ? floats(0.0f) : floats::load_aligned(sums + p->row_b * stride + t * lanes);
+    }
+    for (index_t n = 0; n < 2 * (p->both + p->only); n += line) __builtin_prefetch(v + 16 * line + n);
+    std::uint64_t both = p->a & p->b;
+    std::uint64_t only_a = p->a & ~both;
+    std::uint64_t only_b = p->b & ~both;
+    for (int n = p->both; n > 0; --n, both &= both - 1, v += 2) {
+      float const* const c = columns + std::countr_zero(both) * stride;
+      auto const [weight_a, weight_b] = simd::broadcast_pair<A>(v);
+      for (index_t t = 0; t < Vectors; ++t) {
+        floats const at = simd::in_register<A>(floats::load_aligned(c + t * lanes));
+        sum_a[t] = simd::multiply_add<A>(weight_a, at, sum_a[t]);
+        sum_b[t] = simd::multiply_add<A>(weight_b, at, sum_b[t]);
+      }
+    }
+    for (int n = p->only; n > 0; --n, only_a &= only_a - 1, only_b &= only_b - 1, v += 2) {
+      float const* const c_a = columns + std::countr_zero(only_a) * stride;
+      float const* const c_b = columns + std::countr_zero(only_b) * stride;
+      auto const [weight_a, weight_b] = simd::broadcast_pair<A>(v);
+      for (index_t t = 0; t < Vectors; ++t) {
+        sum_a[t] = simd::multiply_add<A>(weight_a, floats::load_aligned(c_a + t * lanes), sum_a[t]);
+        sum_b[t] = simd::multiply_add<A>(weight_b, floats::load_aligned(c_b + t * lanes), sum_b[t]);
+      }
+    }
+    store(*p, sum_a, sum_b);
+  }
+  return v;
+}
+
+}  // namespace pare::inline PARE_ABI

@@ -13,7 +13,12 @@
 
 #include <pare/core/cast.hpp>
 #include <pare/core/random.hpp>
-#include <pare/kernel/registry.hpp>
+#include <pare/format/bitmap.hpp>
+#include <pare/format/bsr.hpp>
+#include <pare/format/csr.hpp>
+#include <pare/format/dense.hpp>
+#include <pare/format/n_of_m_packed.hpp>
+#include <pare/kernel/simd.hpp>
 #include <pare/select/select.hpp>
 
 namespace pare::bench {

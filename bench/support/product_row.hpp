@@ -11,6 +11,7 @@
 #include <pare/kernel/matmul.hpp>
 #include <pare/kernel/reference.hpp>
 
+#include "contest.hpp"
 #include "peers.hpp"
 #include "problem.hpp"
 
@@ -57,7 +58,7 @@ void product_row(benchmark::State& state, extents shape, double s, index_t colum
     using kernel = std::conditional_t<gemv_kernel<Kernel>, typename dense_kernels::gemv, typename dense_kernels::spmm>;
     matmul_with<kernel>(w.as_dense, x.view(), y_dense.view());
   });
-  for (contender& c : peers({w.as_float.span(), x.storage.data(), y_peer.storage.data(), columns, token_major}))
+  for (contender& c : peers<float>({w.as_float.span(), x.storage.data(), y_peer.storage.data(), columns, token_major}))
     others.push_back(std::move(c));
 
   // What is right: the own dense kernel's result, and for dense kernels that of the reference.

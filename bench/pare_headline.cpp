@@ -298,7 +298,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "%s", usage);
     return 2;
   }
-  settle_environment(argv, openblas_cores::wide);
+  settle_environment(argv);
 
   // Opened now, so that a run of minutes does not end in a name that cannot be written.
   std::optional<atomic_file> json;

@@ -29,14 +29,10 @@ inline bool is_wide_openblas_core(char const* name) {
   return false;
 }
 
-/// What to do where OPENBLAS_CORETYPE is set already.
-enum class openblas_cores { as_set, wide };
-
 /// Environment that peers read before main: one thread; and OpenBLAS's AVX-512 kernels where the CPU has them, because
-/// releases that do not know a newer CPU fall back to AVX2 and lose a factor of two. What the user has set stays, but
-/// with openblas_cores::wide for narrower kernels. Starts the program anew where something had to be set.
-inline void settle_environment([[maybe_unused]] char** argv,
-                               [[maybe_unused]] openblas_cores cores = openblas_cores::as_set) {
+/// releases that do not know a newer CPU fall back to AVX2 and lose a factor of two; narrower kernels that were asked for
+/// are replaced, the rest of what the user has set stays. Starts the program anew where something had to be set.
+inline void settle_environment([[maybe_unused]] char** argv) {
 #if defined(__linux__)
   bool changed = false;
   auto const preset = [&](char const* name, char const* value, bool replace = false) {
@@ -47,8 +43,7 @@ inline void settle_environment([[maybe_unused]] char** argv,
   preset("OMP_NUM_THREADS", "1");
   if (cpu_has_avx512()) {
     char const* const set = std::getenv("OPENBLAS_CORETYPE");
-    preset("OPENBLAS_CORETYPE", "SKYLAKEX",
-           cores == openblas_cores::wide && set != nullptr && !is_wide_openblas_core(set));
+    preset("OPENBLAS_CORETYPE", "SKYLAKEX", set != nullptr && !is_wide_openblas_core(set));
   }
   if (changed) execv("/proc/self/exe", argv);  // returns only where it fails; the output then shows what is in use
 #endif

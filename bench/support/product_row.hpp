@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include <pare/kernel/matmul.hpp>
+#include <pare/kernel/prepare.hpp>
 #include <pare/kernel/reference.hpp>
 
 #include "contest.hpp"
@@ -44,20 +44,17 @@ inline bool agrees(matrix_span<float const> y, matrix_span<float const> expected
 
 template <class F, class Kernel>
 void product_row(benchmark::State& state, extents shape, double s, index_t columns, bool token_major) {
-  using value_type = typename F::value_type;
-  using dense_kernels = kernels_of<dense<value_type>>;
   weights<F> const& w = weights_of<F>(shape, s);
+  auto const operand = lay_out<typename Kernel::operand>(w.format, simd::machine_of<simd::default_arch>, columns);
+  auto const dense_operand = prepare(w.as_dense, {.columns = columns});
   activations x = make_activations(random_matrix(columns, shape.cols, 3), token_major);
   activations y = empty_activations(shape.rows, columns, token_major);
   activations y_dense = y;
   activations y_peer = y;
 
-  contender own("own", [&] { matmul_with<Kernel>(w.format, x.view(), y.view()); });
+  contender own("own", [&] { matmul_with<Kernel>(operand, x.view(), y.view()); });
   std::vector<contender> others;
-  others.emplace_back("dense", [&] {
-    using kernel = std::conditional_t<gemv_kernel<Kernel>, typename dense_kernels::gemv, typename dense_kernels::spmm>;
-    matmul_with<kernel>(w.as_dense, x.view(), y_dense.view());
-  });
+  others.emplace_back("dense", [&] { matmul(dense_operand, x.view(), y_dense.view()); });
   for (contender& c : peers<float>({w.as_float.span(), x.storage.data(), y_peer.storage.data(), columns, token_major}))
     others.push_back(std::move(c));
 
@@ -80,26 +77,34 @@ void product_row(benchmark::State& state, extents shape, double s, index_t colum
   auto const rate = [&](index_t multiplied) { return 2.0 * static_cast<double>(multiplied * columns) / own.median; };
   state.counters["flops"] = rate(w.format.nnz());
   state.counters["effective_flops"] = rate(shape.size());
-  state.counters["bytes"] = static_cast<double>(w.format.bytes() + x.storage.bytes() + y.storage.bytes());
+  state.counters["bytes"] = static_cast<double>(operand.bytes() + x.storage.bytes() + y.storage.bytes());
 }
 
-/// Registers a row for each kernel of List, all for F, at each shape, sparsity, number of columns and layout.
-template <class F, class List>
-void register_products(char const* op, std::vector<index_t> const& columns, std::vector<bool> const& layouts) {
-  int kernels = 0;
-  List::for_each([&]<class Kernel>() { ++kernels; });
-  for (extents const shape : shapes())
-    for (double const s : sparsities<F>())
-      List::for_each([&]<class Kernel>() {
-        std::string const format = format_traits<F>::label() + (kernels > 1 ? std::string(".") + Kernel::name() : "");
+/// Registers a row for each operand of F and each of its kernels, at each shape, sparsity, number of columns and layout.
+/// `gemv`: the kernels for one column, else those for many.
+template <class F>
+void register_products(char const* op, bool gemv, std::vector<index_t> const& columns,
+                       std::vector<bool> const& layouts) {
+  auto const register_kernel = [&]<class Kernel>() {
+    std::string const label = format_traits<F>::label() + "." + Kernel::operand::name() + "." + Kernel::name();
+    for (extents const shape : shapes())
+      for (double const s : sparsities<F>())
         for (index_t const n : columns)
           for (bool const token_major : layouts) {
             std::string const name =
-                row_name<typename F::value_type>(op, format, shape, n, s) + (token_major ? "/tm" : "");
+                row_name<typename F::value_type>(op, label, shape, n, s) + (token_major ? "/tm" : "");
             auto const body = [=](benchmark::State& state) { product_row<F, Kernel>(state, shape, s, n, token_major); };
             benchmark::RegisterBenchmark(name.c_str(), body)->Unit(benchmark::kMicrosecond);
           }
-      });
+  };
+  operands_of<F>::type::for_each([&]<class Operand>() {
+    // Layouts that every format shares are measured with the bitmap.
+    if constexpr (std::is_same_v<Operand, F> || std::is_same_v<F, bitmap<typename F::value_type>> ||
+                  !is_in<Operand, typename operands_of<bitmap<typename F::value_type>>::type>) {
+      if (gemv) kernels_of<Operand>::gemv_list::for_each(register_kernel);
+      if (!gemv) kernels_of<Operand>::spmm_list::for_each(register_kernel);
+    }
+  });
 }
 
 }  // namespace pare::bench

@@ -264,11 +264,6 @@ bool runs_on(Available const& here) {
   }
 }
 
-template <class O, class List>
-inline constexpr bool is_in = false;
-template <class O, class... Others>
-inline constexpr bool is_in<O, type_list<Others...>> = (std::is_same_v<O, Others> || ...);
-
 template <class A, class T>
 void check_kernels() {
   if constexpr (A::supported()) {

@@ -4,7 +4,7 @@
 #include <limits>
 #include <vector>
 
-#include <pare/kernel/matmul.hpp>
+#include <pare/kernel/prepare.hpp>
 #include <pare/kernel/reference.hpp>
 
 #include "support/catch.hpp"
@@ -154,6 +154,42 @@ TEST_CASE("epilogues: a residual may be the output itself, in any layout") {
     matrix<float> turned(f.first(f.added, n).transposed());
     pare::matmul(f.sparse, f.first(f.x, n), turned.span().transposed(), residual{turned.span().transposed()});
     CHECK(pare::test::same_bits(turned.span().transposed(), expected));
+  }
+}
+
+namespace {
+
+/// y += W x in place, for an operand that keeps partial sums in memory and has rows without partners.
+template <class Operand, class F>
+void check_in_place(F const& format, index_t n) {
+  index_t const rows = format.shape().rows;
+  pare::random_source random(73);
+  auto const x = pare::test::random_matrix(random, {format.shape().cols, n});
+  auto const added = pare::test::random_matrix(random, {rows, n});
+  auto const w = pare::lay_out<Operand>(format, pare::simd::machine_of<pare::simd::default_arch>, n);
+  matrix<float> expected(rows, n);
+  pare::matmul(w, x, expected, residual{added.span()} | relu{});
+  matrix<float> y(added);
+  pare::matmul(w, x, y, residual{y.span()} | relu{});
+  REQUIRE(pare::test::same_bits(y, expected));
+  matrix<float> reference(rows, n);
+  pare::reference::matmul(format, x.span(), reference.span(), residual{added.span()} | relu{});
+  for (index_t i = 0; i < y.size(); ++i) REQUIRE(y.data()[i] == Approx(reference.data()[i]).margin(1e-4));
+}
+
+}  // namespace
+
+TEST_CASE("epilogues: a residual may be the output itself in every operand that visits a row more than once") {
+  pare::random_source random(72);
+  for (index_t const rows : {1, 2, 3, 5, 130, 273}) {
+    auto const w = pare::test::random_matrix(random, {rows, 700});
+    auto const sparse = pare::compress<pare::bitmap<float>>(w, pare::test::random_mask(random, {rows, 700}, 0.2f));
+    for (index_t const n : {16, 32, 64, 128, 130}) {
+      INFO(rows << " rows, " << n << " columns");
+      check_in_place<pare::row_pairs<float>>(sparse, n);
+      check_in_place<pare::sliced_ell<float>>(sparse, n);
+      check_in_place<pare::dense_tiles<float>>(sparse, n);
+    }
   }
 }
 

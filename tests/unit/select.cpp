@@ -171,6 +171,23 @@ TEST_CASE("select: matrices without elements have masks without elements") {
   }
 }
 
+TEST_CASE("select: rows that share an N:M choice keep the inputs whose scores sum highest") {
+  matrix<float> scores(4, 4);
+  float const values[] = {5, 1, 2, 0,  // rows 0 and 1 share: sums 5 7 3 9
+                          0, 6, 1, 9,  //
+                          1, 2, 8, 7,  // rows 2 and 3: sums 1 2 8 8, and of equal ones the first goes
+                          0, 0, 0, 1};
+  for (index_t i = 0; i < 16; ++i) scores.data()[i] = values[i];
+  auto const keep = pare::select(scores, pare::n_of_m<1, 2, 2>{});
+  CHECK(pare::admits(pare::n_of_m<1, 2, 2>{}, keep));
+  CHECK(keep.count() == 8);
+  for (index_t const r : {0, 1}) CHECK((keep(r, 1) && keep(r, 3)));
+  for (index_t const r : {2, 3}) CHECK((keep(r, 1) && keep(r, 3)));
+  CHECK(pare::compress<pare::bsr<2, 1, float>>(scores, keep).full_blocks());
+  CHECK_FALSE(pare::admits(pare::n_of_m<1, 2, 2>{}, pare::select(scores, pare::n_of_m<1, 2>{})));
+  CHECK_THROWS_AS(pare::select(matrix<float>(3, 4), pare::n_of_m<1, 2, 2>{}), pare::contract_violation);
+}
+
 TEST_CASE("select: what has no answer is a contract violation") {
   matrix<float> scores(4, 6);
   CHECK_THROWS_AS(pare::select(scores, pare::n_of_m<2, 4>{}), pare::contract_violation);

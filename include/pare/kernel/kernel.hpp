@@ -88,6 +88,12 @@ struct type_list {
   }
 };
 
+/// T is one of a type_list.
+template <class T, class List>
+inline constexpr bool is_in = false;
+template <class T, class... Others>
+inline constexpr bool is_in<T, type_list<Others...>> = (std::is_same_v<T, Others> || ...);
+
 template <class... Kernel>
 using kernel_list = type_list<Kernel...>;
 

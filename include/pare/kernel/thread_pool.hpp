@@ -3,9 +3,10 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
+#include <cstdint>
 #include <mutex>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 #include <pare/core/contract.hpp>
@@ -15,6 +16,10 @@ namespace pare::inline PARE_ABI {
 
 /// An execution of `threads` threads, the calling one included. `parallel` may be called from several threads (calls
 /// wait for each other), but not from inside a body.
+///
+/// A thread that finds nothing to do looks again for some 50 microseconds before it sleeps: the layers of a network
+/// follow each other faster than a sleeper wakes. The caller waits for the parts, not for the workers: one that the
+/// system did not let run delays nothing.
 class thread_pool {
  public:
   /// Pre: threads >= 0; 0, which std::thread says where it does not know, counts as 1.
@@ -25,16 +30,15 @@ class thread_pool {
   thread_pool(thread_pool const&) = delete;
   thread_pool& operator=(thread_pool const&) = delete;
   ~thread_pool() {
-    {
-      std::lock_guard const lock(mutex_);
-      stop_ = true;
-    }
-    wake_.notify_all();
+    stop_.store(true, std::memory_order_relaxed);
+    generation_.fetch_add(1, std::memory_order_release);
+    generation_.notify_all();
     for (std::thread& t : workers_) t.join();
   }
 
   [[nodiscard]] int concurrency() const noexcept { return static_cast<int>(workers_.size()) + 1; }
 
+  /// Pre: parts < 2^32.
   template <class Body>
   void parallel(index_t parts, Body&& body) {
     if (parts <= 1 || workers_.empty()) {
@@ -42,56 +46,73 @@ class thread_pool {
       return;
     }
     std::lock_guard const one_call_at_a_time(calls_);
-    {
-      std::lock_guard const lock(mutex_);
-      call_ = [](void* b, index_t p) { (*static_cast<std::remove_reference_t<Body>*>(b))(p); };
-      body_ = const_cast<void*>(static_cast<void const*>(&body));
-      parts_ = parts;
-      next_.store(0, std::memory_order_relaxed);
-      busy_ = static_cast<int>(workers_.size());
-      ++generation_;
-    }
-    wake_.notify_all();
-    take_parts(call_, body_, parts);
-    std::unique_lock lock(mutex_);
-    done_.wait(lock, [this] { return busy_ == 0; });
+    auto const generation = generation_.load(std::memory_order_relaxed) + 1;
+    call_.store([](void* b, index_t p) { (*static_cast<std::remove_reference_t<Body>*>(b))(p); },
+                std::memory_order_relaxed);
+    body_.store(const_cast<void*>(static_cast<void const*>(&body)), std::memory_order_relaxed);
+    parts_.store(static_cast<std::uint64_t>(parts), std::memory_order_relaxed);
+    left_.store(static_cast<std::uint32_t>(parts), std::memory_order_relaxed);
+    ticket_.store(std::uint64_t{generation} << 32, std::memory_order_release);
+    generation_.store(generation, std::memory_order_release);
+    generation_.notify_all();
+    take_parts(generation);
+    for (std::uint32_t left = 1; left != 0;) left = changed(left_, left_.load(std::memory_order_acquire), 0);
   }
 
  private:
   using call_type = void (*)(void*, index_t);
 
-  void take_parts(call_type call, void* body, index_t parts) {
-    for (index_t p = next_.fetch_add(1); p < parts; p = next_.fetch_add(1)) call(body, p);
+  /// Waits until `value` is no longer `old`, where that is not `wanted` already, and returns it.
+  static std::uint32_t changed(std::atomic<std::uint32_t> const& value, std::uint32_t old, std::uint32_t wanted) {
+    if (old == wanted) return old;
+    for (int look = 0; look < 2000; ++look) {
+      std::uint32_t const now = value.load(std::memory_order_acquire);
+      if (now != old) return now;
+      pause();
+    }
+    value.wait(old, std::memory_order_acquire);
+    return value.load(std::memory_order_acquire);
+  }
+  static void pause() noexcept {
+#if defined(__x86_64__) && defined(__GNUC__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__) && defined(__GNUC__)
+    asm volatile("yield");
+#endif
+  }
+
+  /// Takes parts of one generation until none is left. A ticket holds the generation and the next part: what was read
+  /// of a generation that has ended meanwhile is thrown away, because then the exchange fails.
+  void take_parts(std::uint32_t generation) {
+    for (;;) {
+      std::uint64_t ticket = ticket_.load(std::memory_order_acquire);
+      std::uint64_t const part = ticket & 0xffffffffu;
+      if (ticket >> 32 != generation || part >= parts_.load(std::memory_order_relaxed)) return;
+      call_type const call = call_.load(std::memory_order_relaxed);
+      void* const body = body_.load(std::memory_order_relaxed);
+      if (!ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel)) continue;
+      call(body, static_cast<index_t>(part));
+      if (left_.fetch_sub(1, std::memory_order_acq_rel) == 1) left_.notify_all();
+    }
   }
   void serve() {
-    unsigned seen = 0;
-    std::unique_lock lock(mutex_);
+    std::uint32_t seen = 0;
     for (;;) {
-      wake_.wait(lock, [&] { return stop_ || generation_ != seen; });
-      if (stop_) return;
-      seen = generation_;
-      call_type const call = call_;
-      void* const body = body_;
-      index_t const parts = parts_;
-      lock.unlock();
-      take_parts(call, body, parts);
-      lock.lock();
-      if (--busy_ == 0) done_.notify_one();
+      seen = changed(generation_, seen, seen + 1);
+      if (stop_.load(std::memory_order_relaxed)) return;
+      take_parts(seen);
     }
   }
 
   std::vector<std::thread> workers_;
   std::mutex calls_;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::condition_variable done_;
-  std::atomic<index_t> next_{0};
-  call_type call_ = nullptr;
-  void* body_ = nullptr;
-  index_t parts_ = 0;
-  int busy_ = 0;
-  unsigned generation_ = 0;
-  bool stop_ = false;
+  std::atomic<std::uint32_t> generation_{0};
+  std::atomic<bool> stop_{false};
+  std::atomic<std::uint64_t> ticket_{0};
+  std::atomic<std::uint64_t> parts_{0};
+  std::atomic<std::uint32_t> left_{0};
+  std::atomic<call_type> call_{nullptr};
+  std::atomic<void*> body_{nullptr};
 };
 
 }  // namespace pare::inline PARE_ABI

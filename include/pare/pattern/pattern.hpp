@@ -46,11 +46,13 @@ struct unstructured {
   friend constexpr bool operator==(unstructured, unstructured) = default;
 };
 
-/// N of each M consecutive inputs stay (NVIDIA's reading: 2:4 keeps two of four).
-template <index_t N, index_t M>
+/// N of each M consecutive inputs stay (NVIDIA's reading: 2:4 keeps two of four). With V > 1 the choice is shared by V
+/// outputs that follow each other: kernels then run as fast as dense ones for each weight that stays.
+template <index_t N, index_t M, index_t V = 1>
 struct n_of_m {
   static_assert(0 < N && N < M && M <= 32, "pare::n_of_m<N, M> keeps N of M consecutive inputs: 0 < N < M <= 32");
-  static constexpr extents unit() noexcept { return {1, 1}; }
+  static_assert(V > 0, "pare::n_of_m<N, M, V>: the choice is shared by V >= 1 outputs");
+  static constexpr extents unit() noexcept { return {V, 1}; }
   static constexpr index_t keep() noexcept { return N; }
   static constexpr index_t of() noexcept { return M; }
   friend constexpr bool operator==(n_of_m, n_of_m) = default;

@@ -83,25 +83,32 @@ template <matrix_view Scores, sparsity_pattern P>
   return keep;
 }
 
-/// The mask of an N:M pattern: the N highest scores of each M consecutive inputs. Pre: as above. O(M K log M).
+/// The mask of an N:M pattern: the N highest scores of each M consecutive inputs, summed over the outputs that share the
+/// choice. Pre: as above. O(M K log M).
 template <matrix_view Scores, sparsity_pattern P>
 [[nodiscard]] mask select(Scores const& scores, P const& pattern) {
   static_assert(fixed_ratio_pattern<P> || std::is_same_v<P, any_pattern>,
                 "pare::select: this pattern leaves the number of kept units free; pass a sparsity");
   auto const view = as_span(scores);
   PARE_EXPECTS(pattern.of() > 0, "select: this pattern leaves the number of kept units free; pass a sparsity");
-  PARE_EXPECTS(fits(pattern, view.shape()), "select: the number of columns must be a multiple of M");
-  detail::require_numbers(view);
+  PARE_EXPECTS(fits(pattern, view.shape()),
+               "select: the number of columns must be a multiple of M, and that of rows one of the rows that share");
+  bool const elements = pattern.unit() == extents{1, 1};
+  matrix<float> const sums = elements ? matrix<float>() : unit_scores(view, pattern);
+  matrix_span<float const> const units = elements ? view : sums.span();
+  detail::require_numbers(units);
   mask keep(view.shape(), true);
   index_t const m = pattern.of();
   std::vector<detail::ranked> group(static_cast<std::size_t>(m));
-  for (index_t r = 0; r < view.rows; ++r)
-    for (index_t c = 0; c < view.cols; c += m) {
+  for (index_t r = 0; r < units.rows; ++r)
+    for (index_t c = 0; c < units.cols; c += m) {
       for (index_t i = 0; i < m; ++i)
-        group[static_cast<std::size_t>(i)] = {detail::order_key(view(r, c + i)), static_cast<std::uint32_t>(i)};
+        group[static_cast<std::size_t>(i)] = {detail::order_key(units(r, c + i)), static_cast<std::uint32_t>(i)};
       detail::partition_lowest(group, m - pattern.keep());
-      for (index_t i = 0; i < m - pattern.keep(); ++i)
-        keep.set(r, c + static_cast<index_t>(group[static_cast<std::size_t>(i)].position), false);
+      for (index_t i = 0; i < m - pattern.keep(); ++i) {
+        auto const position = static_cast<index_t>(group[static_cast<std::size_t>(i)].position);
+        detail::remove_unit(keep, r, c + position, pattern.unit());
+      }
     }
   return keep;
 }

@@ -181,13 +181,14 @@ TEST_CASE("io/checkpoint: a folder without a clear choice lists what was found")
   CHECK(checkpoint::open(folder / "x.safetensors"));  // that config is not this file's
 }
 
-TEST_CASE("io/checkpoint: shards are read through the index, and only from the folder") {
+TEST_CASE("io/checkpoint: shards are read through the index, and only by plain names in the folder") {
   scratch_folder const folder;
   write_one(folder / "a.safetensors", "x", 1);
   write_one(folder / "b.safetensors", "y", 2);
   std::filesystem::create_directory(folder / "sub");
   write_one(folder / "sub" / "c.safetensors", "z", 3);
-  std::filesystem::create_symlink(folder / "sub" / "c.safetensors", folder / "link.safetensors");
+  std::filesystem::create_symlink("nowhere", folder / "dangling.safetensors");
+  std::filesystem::create_symlink("/dev/zero", folder / "device.safetensors");
   auto const with = [&](std::string const& map) {
     folder.write("model.safetensors.index.json", "{\"weight_map\":" + map + "}");
     return checkpoint::open(folder.path());
@@ -198,7 +199,7 @@ TEST_CASE("io/checkpoint: shards are read through the index, and only from the f
   CHECK(model->read_vector("y", 1)->front() == 2);
   for (std::string const hostile :
        {R"("../x.safetensors")", R"("sub/c.safetensors")", R"("/etc/passwd")", R"("sub\\c.safetensors")",
-        R"("link.safetensors")", R"("a.safetensors\u0000")", R"("..")", R"("")", R"("C:a.safetensors")", "3",
+        R"("dangling.safetensors")", R"("device.safetensors")", R"("a.safetensors\u0000")", R"("..")", R"("")", R"("C:a.safetensors")", "3",
         R"("absent.safetensors")", R"("b.safetensors")"}) {
     INFO(hostile);
     CHECK_FALSE(with("{\"x\":" + hostile + "}"));
@@ -206,6 +207,23 @@ TEST_CASE("io/checkpoint: shards are read through the index, and only from the f
   CHECK_FALSE(with("[]"));
   write_one(folder / "b.safetensors", "x", 2);
   CHECK_FALSE(with(R"({"x":"a.safetensors","y":"b.safetensors"})"));
+}
+
+TEST_CASE("io/checkpoint: shards may be links out of the folder, as in Hugging Face's cache") {
+  scratch_folder const folder;
+  auto const snapshot = folder / "snapshots" / "1";
+  std::filesystem::create_directories(snapshot);
+  std::filesystem::create_directory(folder / "blobs");
+  write_one(folder / "blobs" / "0a", "x", 1);
+  write_one(folder / "blobs" / "0b", "y", 2);
+  folder.write("blobs/0c", R"({"weight_map":{"x":"a.safetensors","y":"b.safetensors"}})");
+  std::filesystem::create_symlink("../../blobs/0a", snapshot / "a.safetensors");
+  std::filesystem::create_symlink("../../blobs/0b", snapshot / "b.safetensors");
+  std::filesystem::create_symlink("../../blobs/0c", snapshot / "model.safetensors.index.json");
+  auto const model = checkpoint::open(snapshot);
+  REQUIRE(model);
+  CHECK(model->names() == std::vector<std::string>{"x", "y"});
+  CHECK(model->read_vector("y", 1)->front() == 2);
 }
 
 TEST_CASE("io/checkpoint: the same tensor in two shards is refused") {

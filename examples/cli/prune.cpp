@@ -64,6 +64,7 @@ result<void> prune(prune_options const& o) {
     return error{errc::unsupported, "--save " + o.save, "expected bitmask or dense"};
   PARE_TRY(auto const what, parse_pattern(o.pattern));
   PARE_TRY(auto m, program::load_model(o.model));
+  PARE_TRY_VOID(check_save_target(o.model, o.out, {.replace = o.replace}));
   PARE_TRY(auto const data, read_data(o.run));
   PARE_TRY(auto const stats, statistics_for(o, m));
 

@@ -170,7 +170,47 @@ TEST_CASE("io/save_pruned: a full disk leaves nothing behind") {
   std::signal(SIGXFSZ, handler);
   REQUIRE_FALSE(saved);
   CHECK(saved.error().code == errc::io);
+  CHECK(saved.error().where == (folder / "out/model.safetensors").string());  // what the user asked for
   CHECK(folder.list() == before);
+}
+
+TEST_CASE("io/save_pruned: a target that cannot be is known before there is anything to write") {
+  scratch_folder const folder;
+  auto const source = make_model(folder);
+  CHECK(pare::check_save_target(source, folder / "out"));
+  CHECK(pare::check_save_target(source / "model.safetensors", folder / "out" / ""));
+  for (std::filesystem::path const& out : {std::filesystem::path(), folder / "a" / "b", source / "config.json" / "x",
+                                           source, std::filesystem::path(".")}) {
+    INFO(out.string());
+    auto const checked = pare::check_save_target(source, out);
+    REQUIRE_FALSE(checked);
+    CHECK(checked.error().code == errc::io);
+    CHECK_FALSE(checked.error().where.empty());
+  }
+}
+
+TEST_CASE("io/save_pruned: files beside the weights are copied from the model, not from where a link leads") {
+  scratch_folder const folder;
+  auto const source = make_model(folder);
+  folder.write("secret", "private");
+  std::filesystem::create_symlink("vocab.txt", source / "vocab.link");
+  REQUIRE(pare::save_pruned(source, folder / "inside", {}, save_form::dense));
+  CHECK(content(folder / "inside" / "vocab.link") == "v");
+  std::filesystem::create_symlink(folder / "secret", source / "README.md");
+  auto const saved = pare::save_pruned(source, folder / "out", {}, save_form::dense);
+  REQUIRE_FALSE(saved);
+  CHECK(saved.error().where == (source / "README.md").string());
+  CHECK_FALSE(std::filesystem::exists(folder / "out"));
+
+  auto const snapshot = folder / "snapshots" / "1";  // as Hugging Face's cache keeps a model
+  std::filesystem::create_directories(snapshot);
+  std::filesystem::create_directory(folder / "blobs");
+  for (std::string const name : {"model.safetensors", "config.json", "tokenizer.bin"}) {
+    std::filesystem::copy(source / name, folder / "blobs" / name);
+    std::filesystem::create_symlink("../../blobs/" + name, snapshot / name);
+  }
+  REQUIRE(pare::save_pruned(snapshot, folder / "cached", {}, save_form::dense));
+  CHECK(content(folder / "cached" / "tokenizer.bin") == "tok");
 }
 
 TEST_CASE("io/save_pruned: an existing folder is replaced only on request, and only where it is a model") {
@@ -183,11 +223,20 @@ TEST_CASE("io/save_pruned: an existing folder is replaced only on request, and o
   auto const out = folder / "out";
   REQUIRE(save(out, false));
   auto const first = content(out / "model.safetensors");
-  folder.write("out/left", "over");
+  folder.write("out/tokenizer.model", "left over");
   CHECK_FALSE(save(out, false));
-  CHECK(std::filesystem::exists(out / "left"));
+  CHECK(std::filesystem::exists(out / "tokenizer.model"));
+  folder.write("out/notes", "the user's own");
+  auto const refused = save(out, true);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().what.find("\"notes\"") != std::string::npos);
+  CHECK(std::filesystem::exists(out / "notes"));
+  std::filesystem::remove(out / "notes");
+  std::filesystem::create_directory(out / "vocab");
+  CHECK_FALSE(save(out, true));
+  std::filesystem::remove(out / "vocab");
   REQUIRE(save(out / "", true));
-  CHECK_FALSE(std::filesystem::exists(out / "left"));
+  CHECK_FALSE(std::filesystem::exists(out / "tokenizer.model"));
   CHECK(content(out / "model.safetensors") == first);
 
   CHECK_FALSE(save(source, true));

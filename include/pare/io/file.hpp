@@ -51,7 +51,7 @@ class descriptor {
 };
 
 [[nodiscard]] inline error io_error(std::filesystem::path const& path, std::string_view what, int reason) {
-  return {errc::io, path.string(), std::string(what) + ": " + std::strerror(reason)};
+  return {errc::io, path.empty() ? "\"\"" : path.string(), std::string(what) + ": " + std::strerror(reason)};
 }
 
 /// Makes a rename in `folder` survive a power cut, where the file system can.

@@ -44,7 +44,7 @@ struct pruned_weight {
 /// What may be said besides.
 struct save_options {
   std::string structure = "unstructured";  // "unstructured" or "N:M", for the config
-  bool replace = false;                    // an existing out folder that holds a model may be replaced
+  bool replace = false;  // an existing out folder may be replaced, where it holds a pruned model and nothing else
 };
 
 namespace detail {
@@ -107,12 +107,31 @@ class atomic_folder {
   return extension == ".json" || extension == ".txt" || extension == ".jinja";
 }
 
+/// True where a link is not followed out of a model: the file lies below `folder`, or in the blobs of the Hugging Face
+/// cache whose snapshot the folder is.
+[[nodiscard]] inline bool lies_in_model(std::filesystem::path const& file, std::filesystem::path const& folder) {
+  std::error_code code;
+  auto const real = std::filesystem::canonical(file, code);
+  if (code) return false;
+  auto const home = std::filesystem::canonical(folder, code);
+  if (code) return false;
+  auto const below = [&](std::filesystem::path const& top) {
+    return std::mismatch(top.begin(), top.end(), real.begin(), real.end()).first == top.end();
+  };
+  auto const snapshots = home.parent_path();
+  return below(home) || (snapshots.filename() == "snapshots" && below(snapshots.parent_path() / "blobs"));
+}
+
 [[nodiscard]] inline result<void> copy_model_files(std::filesystem::path const& from, std::filesystem::path const& to) {
   constexpr std::uintmax_t largest = std::uintmax_t{64} << 20;
   std::error_code code;
   for (std::filesystem::directory_iterator at(from, code), end; !code && at != end; at.increment(code)) {
     std::error_code ignored;
     if (!goes_with_model(at->path()) || !at->is_regular_file(ignored) || at->file_size(ignored) > largest) continue;
+    // a downloaded folder must not bring private files into one that may be published
+    if (!lies_in_model(at->path(), from))
+      return error{errc::io, at->path().string(),
+                   "is a link that leads out of the model's folder, so it is not copied; put the file itself there"};
     PARE_TRY(auto const bytes, read_file(at->path()));
     PARE_TRY_VOID(write_file_atomically(to / at->path().filename(), bytes));
   }
@@ -139,24 +158,64 @@ class atomic_folder {
   return bytes;
 }
 
+/// Replacing deletes: only what save_pruned may have written, with the files that it copies.
+[[nodiscard]] inline result<void> check_replaceable(std::filesystem::path const& out) {
+  std::error_code code;
+  bool empty = true;
+  for (std::filesystem::directory_iterator at(out, code), end; !code && at != end; at.increment(code)) {
+    std::error_code ignored;
+    auto const name = at->path().filename();
+    bool const written = name == "model.safetensors" || name == "config.json" || goes_with_model(at->path());
+    if (!written || !std::filesystem::is_regular_file(at->symlink_status(ignored)))
+      return error{errc::io, out.string(),
+                   "holds " + in_quotes(name.string()) + ", which is no part of a pruned model; it is not replaced"};
+    empty = false;
+  }
+  if (code) return error{errc::io, out.string(), "cannot be listed: " + code.message()};
+  if (!empty && !std::filesystem::exists(out / "model.safetensors", code))
+    return error{errc::io, out.string(), "holds something other than a model; it is not replaced"};
+  return {};
+}
+
 /// The out folder may be written: it is not the source, and it is absent or may be replaced.
 [[nodiscard]] inline result<void> check_out_folder(std::filesystem::path const& source_folder,
                                                    std::filesystem::path const& out, bool replace) {
   std::error_code code;
-  if (!std::filesystem::exists(std::filesystem::symlink_status(out, code))) return {};
+  if (out.empty()) return error{errc::io, "output folder", "has no name"};
+  if (!std::filesystem::exists(std::filesystem::symlink_status(out, code))) {
+    auto const parent = out.has_parent_path() ? out.parent_path() : std::filesystem::path(".");
+    if (!std::filesystem::is_directory(parent, code))
+      return error{errc::io, out.string(), "cannot be written: there is no folder " + in_quotes(parent.string())};
+    return {};
+  }
   if (std::filesystem::equivalent(out, source_folder, code))
     return error{errc::io, out.string(), "is the source folder; a pruned model is written to a folder of its own"};
-  if (!replace) return error{errc::io, out.string(), "exists already; choose another folder, or ask to replace it"};
+  if (!replace)
+    return error{errc::io, out.string(), "exists already; choose another folder, or replace it (option replace)"};
   if (!std::filesystem::is_directory(std::filesystem::symlink_status(out, code)))
-    return error{errc::io, out.string(), "is not a folder; it is not replaced"};
-  // replacing deletes: only what looks like a model, and does not hold the source
-  if (!std::filesystem::is_empty(out, code) && !std::filesystem::exists(out / "model.safetensors", code))
-    return error{errc::io, out.string(), "holds something other than a model; it is not replaced"};
+    return error{errc::io, out.string(), "is not a folder (a link is none); it is not replaced"};
   auto const out_path = std::filesystem::canonical(out, code);
   auto const source_path = std::filesystem::canonical(source_folder, code);
   if (std::mismatch(out_path.begin(), out_path.end(), source_path.begin(), source_path.end()).first == out_path.end())
     return error{errc::io, out.string(), "holds the source; it is not replaced"};
-  return {};
+  return check_replaceable(out);
+}
+
+/// Messages name the file that was to be, not the temporary one.
+[[nodiscard]] inline error name_target(error e, std::filesystem::path const& temporary,
+                                       std::filesystem::path const& target) {
+  if (e.where.starts_with(temporary.string())) e.where.replace(0, temporary.string().size(), target.string());
+  return e;
+}
+
+[[nodiscard]] inline std::filesystem::path without_trailing_slash(std::filesystem::path const& folder) {
+  return folder.has_filename() ? folder : folder.parent_path();
+}
+
+[[nodiscard]] inline std::filesystem::path folder_of(std::filesystem::path const& source) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(source, ignored)) return source;
+  return source.has_parent_path() ? source.parent_path() : std::filesystem::path(".");
 }
 
 /// Puts what is said about sparsity into a config: `sparsity` where compressed tensors are written, nothing else.
@@ -177,6 +236,15 @@ inline void set_sparsity_config(nlohmann::json& config, nlohmann::json sparsity)
 
 }  // namespace detail
 
+/// Whether save_pruned would write to `out_folder`, as far as can be said before there is anything to write: for
+/// programs that prune for long. Errors: errc::io.
+[[nodiscard]] inline result<void> check_save_target(std::filesystem::path const& source,
+                                                    std::filesystem::path const& out_folder,
+                                                    save_options const& options = {}) {
+  return detail::check_out_folder(detail::folder_of(source), detail::without_trailing_slash(out_folder),
+                                  options.replace);
+}
+
 /// Writes the model of `source` (a file or folder, see checkpoint) with `weights` in the place of the tensors of
 /// their names, to the new folder `out_folder`: model.safetensors, config.json, and the files that go with a model.
 /// Weights keep their stored type (F16, BF16, F32, F64) and true dimensions. A weight without a mask, or of
@@ -188,11 +256,8 @@ inline void set_sparsity_config(nlohmann::json& config, nlohmann::json sparsity)
                                               std::filesystem::path const& out_folder,
                                               std::span<pruned_weight const> weights, save_form form,
                                               nlohmann::json config = nullptr, save_options const& options = {}) {
-  std::filesystem::path const out = out_folder.has_filename() ? out_folder : out_folder.parent_path();
-  std::error_code code;
-  bool const is_folder = std::filesystem::is_directory(source, code);
-  auto const home = is_folder ? source : source.has_parent_path() ? source.parent_path() : std::filesystem::path(".");
-  PARE_TRY_VOID(detail::check_out_folder(home, out, options.replace));
+  auto const out = detail::without_trailing_slash(out_folder);
+  PARE_TRY_VOID(check_save_target(source, out, options));
   PARE_TRY(checkpoint const from, checkpoint::open(source));
   if (config.is_null()) config = from.config().is_null() ? nlohmann::json::object() : from.config();
   if (!config.is_object()) return error{errc::malformed, "config", "must be a JSON object"};
@@ -252,10 +317,13 @@ inline void set_sparsity_config(nlohmann::json& config, nlohmann::json sparsity)
       config, targets.empty() ? nlohmann::json() : sparse_bitmask_config(sparsity, options.structure, targets));
 
   PARE_TRY(auto folder, detail::atomic_folder::create(out));
-  if (!from.folder().empty()) PARE_TRY_VOID(detail::copy_model_files(from.folder(), folder.path()));
-  PARE_TRY_VOID(write_safetensors(folder.path() / "model.safetensors", tensors, {{"format", "pt"}}));
-  std::string const text = config.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
-  PARE_TRY_VOID(write_file_atomically(folder.path() / "config.json", as_bytes(text)));
+  auto const fill = [&]() -> result<void> {
+    if (!from.folder().empty()) PARE_TRY_VOID(detail::copy_model_files(from.folder(), folder.path()));
+    PARE_TRY_VOID(write_safetensors(folder.path() / "model.safetensors", tensors, {{"format", "pt"}}));
+    std::string const text = config.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+    return write_file_atomically(folder.path() / "config.json", as_bytes(text));
+  };
+  if (auto filled = fill(); !filled) return detail::name_target(std::move(filled.error()), folder.path(), out);
   return folder.commit();
 }
 

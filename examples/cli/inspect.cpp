@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <iostream>
 #include <string>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
@@ -24,23 +25,31 @@ result<void> inspect_file(inspect_options const& o) {
   std::size_t bytes = 0;
   for (tensor_info const& t : file.tensors()) bytes += t.end - t.begin;
   if (o.json) {
-    nlohmann::json out{
-        {"file", o.path}, {"tensors", nlohmann::json::array()}, {"metadata", file.metadata()}, {"bytes", bytes}};
-    for (tensor_info const& t : file.tensors())
-      out["tensors"].push_back({{"name", t.name},
-                                {"dtype", name(t.dtype)},
-                                {"shape", t.shape},
-                                {"bytes", t.end - t.begin},
-                                {"data_offsets", {t.begin, t.end}}});
-    std::cout << out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
+    // tensor by tensor, a line each: a document of millions of them would take many times the file's size
+    auto const text = [](nlohmann::json const& v) {
+      return v.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    };
+    std::cout << "{\n  \"file\": " << text(o.path) << ",\n  \"bytes\": " << bytes
+              << ",\n  \"metadata\": " << text(file.metadata()) << ",\n  \"tensors\": [";
+    char const* separator = "\n    ";
+    for (tensor_info const& t : file.tensors()) {
+      std::cout << std::exchange(separator, ",\n    ")
+                << text({{"name", t.name},
+                         {"dtype", name(t.dtype)},
+                         {"shape", t.shape},
+                         {"bytes", t.end - t.begin},
+                         {"data_offsets", {t.begin, t.end}}});
+    }
+    std::cout << "\n  ]\n}\n";
     return {};
   }
   std::printf("%s: %zu tensors, %s\n", o.path.c_str(), file.tensors().size(),
               program::human_bytes(static_cast<double>(bytes)).c_str());
-  for (auto const& [key, value] : file.metadata()) std::printf("  %s = %s\n", key.c_str(), value.c_str());
+  for (auto const& [key, value] : file.metadata())
+    std::printf("  %s = %s\n", printable(key).c_str(), printable(value, 1000).c_str());
   for (tensor_info const& t : file.tensors())
     std::printf("  %-8s %-16s %12s  %s\n", std::string(name(t.dtype)).c_str(), to_string(t.shape).c_str(),
-                program::human_bytes(static_cast<double>(t.end - t.begin)).c_str(), t.name.c_str());
+                program::human_bytes(static_cast<double>(t.end - t.begin)).c_str(), printable(t.name).c_str());
   return {};
 }
 
@@ -74,7 +83,7 @@ result<void> inspect_folder(inspect_options const& o) {
     auto const size = static_cast<double>(l->shape().size());
     std::printf("  %6td x %-6td %6.1f %% pruned %12s  %s%s\n", l->shape().rows, l->shape().cols,
                 size > 0 ? 100.0 * (1.0 - static_cast<double>(l->weights().nnz()) / size) : 0.0,
-                program::human_bytes(static_cast<double>(l->bytes())).c_str(), l->name().c_str(),
+                program::human_bytes(static_cast<double>(l->bytes())).c_str(), printable(l->name()).c_str(),
                 keeps_dense_by_default(net, *l) ? "  (dense unless asked)" : "");
   }
   return {};

@@ -81,6 +81,9 @@ TEST_CASE("io/json: getters say the key, what was expected and what was found") 
 }
 
 TEST_CASE("io/json: hostile text in a message is valid UTF-8 and short") {
+  CHECK(pare::printable("a\x1b[31m\xff") == "a\\x1b[31m\\xff");
+  CHECK(pare::printable(std::string(1000, 'x')).size() == 1000);
+  CHECK(pare::printable("abc", 2) == "ab...");
   CHECK(pare::in_quotes("a\x1b[31m\xff\xc3\xa9") == "\"a\\x1b[31m\\xff\xc3\xa9\"");
   CHECK(pare::in_quotes(std::string(1000, 'x')).size() < 100);
   std::string euros;

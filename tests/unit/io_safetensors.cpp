@@ -146,6 +146,24 @@ TEST_CASE("io/safetensors: unknown keys of an entry are skipped, but not without
   CHECK_FALSE(with(std::string(10'000, '[') + std::string(10'000, ']')));
 }
 
+TEST_CASE("io/safetensors: dimensions and metadata keys, small in a header and large in memory, are bounded") {
+  auto const of_rank = [](int rank) {
+    std::string shape = "1";
+    for (int i = 1; i < rank; ++i) shape += ",1";
+    return safetensors::parse(
+        file_of("{\"w\":{\"dtype\":\"U8\",\"shape\":[" + shape + "],\"data_offsets\":[0,1]}}", 1));
+  };
+  CHECK(of_rank(64));
+  CHECK(of_rank(65).error().message() == "header: tensor \"w\": shape has more than 64 dimensions");
+  auto const with_keys = [](int count) {
+    std::string keys;
+    for (int i = 0; i < count; ++i) keys += (i == 0 ? "\"" : ",\"") + std::to_string(i) + "\":\"\"";
+    return safetensors::parse(file_of("{\"__metadata__\":{" + keys + "}}", 0));
+  };
+  CHECK(with_keys(100'000));
+  CHECK(with_keys(100'001).error().message() == "header: __metadata__ has more than 100000 keys");
+}
+
 TEST_CASE("io/safetensors: a file cut at any byte is refused") {
   auto const whole = file_of(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 8);
   REQUIRE(safetensors::parse(whole));

@@ -65,6 +65,9 @@ struct tensor_source {
 namespace detail {
 
 inline constexpr std::uint64_t safetensors_header_limit = 100'000'000;
+// In a header, a dimension or a metadata key takes a few bytes, in memory many more.
+inline constexpr std::size_t safetensors_rank_limit = 64;  // NumPy's
+inline constexpr std::size_t safetensors_metadata_limit = 100'000;
 
 [[nodiscard]] inline std::string tensor_place(std::string_view name) { return "tensor " + in_quotes(name); }
 
@@ -93,13 +96,19 @@ class safetensors_events : public json_events {
   bool number_unsigned(number_unsigned_t v) {
     if (in_ != place::shape && in_ != place::offsets) return scalar("a number");
     if (v > static_cast<std::uint64_t>(INT64_MAX)) return scalar("the number " + std::to_string(v));
-    if (in_ == place::shape) return tensors.back().shape.push_back(static_cast<index_t>(v)), true;
+    if (in_ == place::shape) {
+      if (tensors.back().shape.size() == safetensors_rank_limit)
+        return refuse_here("shape has more than " + std::to_string(safetensors_rank_limit) + " dimensions");
+      return tensors.back().shape.push_back(static_cast<index_t>(v)), true;
+    }
     if (offsets_ == 2) return refuse_here("data_offsets must hold two numbers, found more");
     (offsets_++ == 0 ? tensors.back().begin : tensors.back().end) = static_cast<std::size_t>(v);
     return true;
   }
   bool string(string_t& v) {
     if (in_ == place::metadata) {
+      if (metadata.size() == safetensors_metadata_limit)
+        return refuse("__metadata__ has more than " + std::to_string(safetensors_metadata_limit) + " keys");
       auto const [at, fresh] = metadata.emplace(std::move(key_), std::move(v));
       return fresh || refuse("__metadata__ has the key " + in_quotes(at->first) + " twice");
     }

@@ -34,12 +34,11 @@ namespace pare::inline PARE_ABI {
   return 0;
 }
 
-/// `text` in double quotes for a message: always valid UTF-8, control characters and broken bytes as \xNN,
-/// cut after about 80 bytes. Names in files are hostile: they may be long, binary, or terminal commands.
-[[nodiscard]] inline std::string in_quotes(std::string_view text) {
-  constexpr std::size_t longest = 80;
+/// `text` for a person to read: always valid UTF-8, control characters and broken bytes as \xNN, at most about
+/// `longest` bytes of it. Names in files are hostile: they may be long, binary, or terminal commands.
+[[nodiscard]] inline std::string printable(std::string_view text, std::size_t longest = std::string_view::npos) {
   constexpr char digits[] = "0123456789abcdef";
-  std::string out = "\"";
+  std::string out;
   std::size_t at = 0;
   while (at < text.size() && at < longest) {
     std::size_t const length = code_point_length(text.substr(at));
@@ -57,8 +56,11 @@ namespace pare::inline PARE_ABI {
       at += length;
     }
   }
-  out += at < text.size() ? "...\"" : "\"";
+  if (at < text.size()) out += "...";
   return out;
 }
+
+/// The same in double quotes and cut, as messages have it.
+[[nodiscard]] inline std::string in_quotes(std::string_view text) { return "\"" + printable(text, 80) + "\""; }
 
 }  // namespace pare::inline PARE_ABI

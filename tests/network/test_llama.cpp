@@ -6,6 +6,7 @@
 #include <vector>
 
 #include <pare/io/npy.hpp>
+#include <pare/nn/evaluate.hpp>
 #include <pare/nn/generate.hpp>
 #include <pare/nn/llama.hpp>
 
@@ -247,6 +248,17 @@ TEST_CASE("llama: the tap sees the input of every layer, in the order of layers(
   CHECK(seen[1]->name() == "model.layers.0.self_attn.k_proj.weight");
   CHECK(net.keeps_dense_by_default(*seen.back()));
   CHECK_FALSE(net.keeps_dense_by_default(*seen.front()));
+}
+
+TEST_CASE("perplexity: one that no double can hold is an error, not an infinity") {
+  auto folder = small_llama();
+  for (float& v : folder.tensors["lm_head.weight"].values) v *= 1e6f;
+  auto const net = load<llama>(folder).value();
+  std::vector<std::vector<int>> const sequences{some_tokens(6)};
+  auto const found = perplexity(net, sequences);
+  REQUIRE_FALSE(found);
+  CHECK(found.error().code == errc::not_finite);
+  CHECK(found.error().where == "perplexity");
 }
 
 TEST_CASE("generate: stops at an end token, at the end of the context, when told to, and says which") {

@@ -90,7 +90,7 @@ inline result<double> window_nll(llama_session& session, std::span<int const> wi
 }  // namespace detail
 
 /// Perplexity on sequences of tokens, each of which starts with BOS (its first token, whatever it is).
-/// Errors: nothing to predict; token ids outside the vocabulary; logits that are not finite; cancelled.
+/// Errors: nothing to predict; token ids outside the vocabulary; logits or a perplexity that are not finite; cancelled.
 [[nodiscard]] inline result<perplexity_report> perplexity(llama const& net, std::span<std::vector<int> const> sequences,
                                                           progress report = {}) {
   detail::stopwatch const clock;
@@ -134,6 +134,10 @@ inline result<double> window_nll(llama_session& session, std::span<int const> wi
   }
   out.mean_nll = total / static_cast<double>(out.tokens);
   out.perplexity = std::exp(out.mean_nll);
+  if (!std::isfinite(out.perplexity))
+    return error{errc::not_finite, "perplexity",
+                 "expected a finite number, found exp of a mean loss of " + std::to_string(out.mean_nll) +
+                     " nats: the network predicts this text as good as impossible"};
   out.seconds = clock.seconds();
   return out;
 }

@@ -3,13 +3,18 @@
 //
 // Exit status: 0 done, 2 an error (one sentence on stderr, or {"error": ...} on stdout with --json), 130 interrupted.
 #include <algorithm>
+#include <charconv>
+#include <cstdint>
 #include <cstdio>
 #include <exception>
 #include <iostream>
+#include <string>
 #include <string_view>
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
+
+#include <pare/io/utf8.hpp>
 
 #include "cli/commands.hpp"
 #include "support/terminal.hpp"
@@ -28,6 +33,17 @@ int fail(pare::error const& e, bool json) {
   return e.code == pare::errc::cancelled && pare::program::interrupted() ? 130 : 2;
 }
 
+/// What CLI11 would read as another number (too large, negative for unsigned) or refuse without saying why.
+CLI::Validator const whole_number(
+    [](std::string& text) {
+      std::int64_t value = 0;
+      char const* const end = text.data() + text.size();
+      auto const read = std::from_chars(text.data(), end, value);
+      if (read.ec == std::errc{} && read.ptr == end && value >= 0) return std::string();
+      return "expected a whole number from 0 to 9223372036854775807, found " + pare::in_quotes(text);
+    },
+    "", "whole number");
+
 void add_run_options(CLI::App& c, run_options& o) {
   c.add_option("--text", o.text, "Evaluate a language model on this text file (UTF-8)");
   c.add_option("--data", o.data,
@@ -35,10 +51,10 @@ void add_run_options(CLI::App& c, run_options& o) {
                "records, or glyphs[:N]");
   c.add_option("--chunk", o.chunk,
                "Cut the text into chunks of this many bytes, each encoded on its own and started by BOS")
-      ->check(CLI::NonNegativeNumber)
+      ->check(whole_number)
       ->type_name("BYTES");
   c.add_option("--limit", o.limit, "Use only the first N bytes of the text, or N images")
-      ->check(CLI::NonNegativeNumber)
+      ->check(whole_number)
       ->type_name("N");
   c.add_option("--batch", o.batch, "Images at once")->check(CLI::Range(1, 65536))->capture_default_str();
   c.add_option("--threads", o.threads, "Threads that multiply")->check(CLI::Range(1, 1024))->capture_default_str();
@@ -95,9 +111,9 @@ int main(int argc, char** argv) {
   prune_c
       ->add_option("--calib-limit", prune_o.calibration_limit,
                    "Use only this many bytes (default 100000) or images (default 1000)")
-      ->check(CLI::NonNegativeNumber)
+      ->check(whole_number)
       ->type_name("N");
-  prune_c->add_option("--seed", prune_o.seed, "Of the random method")->capture_default_str();
+  prune_c->add_option("--seed", prune_o.seed, "Of the random method")->check(whole_number)->capture_default_str();
   prune_c->add_option("--skip", prune_o.skip, "Leave layers of this name dense; * matches anything; may be repeated");
   prune_c->add_flag("--all-layers", prune_o.all_layers,
                     "Also prune what is kept dense otherwise: the first convolution and the output layer");
@@ -114,15 +130,16 @@ int main(int argc, char** argv) {
   generate_c->add_option("MODEL", generate_o.model, "A language model's folder")->required();
   generate_c->add_option("--prompt", generate_o.prompt, "The text to continue")->capture_default_str();
   generate_c->add_option("-n,--tokens", generate_o.tokens, "At most this many new tokens")
-      ->check(CLI::NonNegativeNumber)
+      ->check(whole_number)
       ->capture_default_str();
   generate_c->add_option("--temperature", generate_o.temperature, "0 takes the most likely token")
       ->capture_default_str();
   generate_c->add_option("--top-k", generate_o.top_k, "Sample among the k most likely tokens; 0: all")
+      ->check(whole_number)
       ->capture_default_str();
   generate_c->add_option("--top-p", generate_o.top_p, "Sample among the most likely tokens that reach this probability")
       ->capture_default_str();
-  generate_c->add_option("--seed", generate_o.seed, "Of the sampling")->capture_default_str();
+  generate_c->add_option("--seed", generate_o.seed, "Of the sampling")->check(whole_number)->capture_default_str();
   generate_c->add_option("--threads", generate_o.threads, "Threads that multiply")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();

@@ -88,7 +88,9 @@ constexpr std::optional<double> whole_fraction(std::string_view text) noexcept {
   if (!rest.starts_with(':'))
     return refuse(errc::malformed, "the sparsity is missing: write it behind a colon, as in unstructured:0.5");
   auto const s = detail::whole_fraction(rest.substr(1));
-  if (!s) return refuse(errc::malformed, "the sparsity is not a decimal number");
+  if (!s)
+    return refuse(errc::malformed,
+                  "the sparsity must be a decimal number in [0, 1) of at most 20 characters, such as 0.5");
   if (!(*s < 1.0)) return refuse(errc::out_of_range, "the sparsity must lie in [0, 1): it is the fraction removed");
   return pattern_spec{pattern, sparsity(*s)};
 }

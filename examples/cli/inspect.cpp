@@ -55,7 +55,9 @@ result<void> inspect_file(inspect_options const& o) {
 
 result<void> inspect_folder(inspect_options const& o) {
   PARE_TRY(auto const file, checkpoint::open(o.path));
-  PARE_TRY(auto const net, load_network(file));
+  auto const loaded = load_network(file);
+  if (!loaded) return in(o.path, loaded.error());
+  any_network const& net = *loaded;
   auto const count = std::visit([](auto const& n) { return count_weights(n); }, net);
   if (o.json) {
     nlohmann::json out{{"path", o.path},

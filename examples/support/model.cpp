@@ -20,8 +20,9 @@ namespace fs = std::filesystem;
 
 result<model> load_model(fs::path const& path) {
   PARE_TRY(auto const file, checkpoint::open(path));
-  PARE_TRY(auto network, load_network(file));
-  model m{path, std::move(network), {}, {}};
+  auto network = load_network(file);
+  if (!network) return in(path.string(), std::move(network.error()));
+  model m{path, *std::move(network), {}, {}};
   if (auto const* const net = std::get_if<llama>(&m.network)) {
     fs::path const folder = fs::is_directory(path) ? path : path.parent_path();
     fs::path const words = folder / "tokenizer.bin";

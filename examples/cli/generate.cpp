@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdio>
 #include <iostream>
+#include <string>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -47,6 +48,10 @@ result<void> generate(generate_options const& o) {
              show();
              return !program::interrupted();
            }));
+  if (program::interrupted()) {
+    if (!o.json) std::printf("\n");
+    return error{errc::cancelled, "generate", "interrupted after " + std::to_string(done.tokens.size()) + " tokens"};
+  }
   double const seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (o.json) {
     nlohmann::json const out{{"text", m.words->decode(all)},     {"prompt_tokens", prompt.size()},

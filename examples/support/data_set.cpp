@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <utility>
 
+#include <pare/io/bytes.hpp>
 #include <pare/io/cifar.hpp>
 #include <pare/io/file.hpp>
 #include <pare/io/idx.hpp>
@@ -96,10 +98,11 @@ result<labelled_images> read_images(std::string const& source, split part, index
 }
 
 result<std::string> read_text(fs::path const& file, index_t limit) {
-  PARE_TRY(auto const bytes, read_file(file));
-  if (bytes.empty()) return error{errc::missing, file.string(), "expected text, found an empty file"};
-  auto const size = limit > 0 ? std::min(static_cast<std::size_t>(limit), bytes.size()) : bytes.size();
-  return std::string(reinterpret_cast<char const*>(bytes.data()), size);
+  PARE_TRY(auto opened, input_file::open(file));
+  if (opened.size() == 0) return error{errc::missing, file.string(), "expected text, found an empty file"};
+  PARE_TRY(auto const bytes,
+           opened.read(limit > 0 ? std::min(static_cast<std::uint64_t>(limit), opened.size()) : opened.size()));
+  return std::string(as_text(bytes));
 }
 
 }  // namespace pare::program

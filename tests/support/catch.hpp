@@ -7,4 +7,10 @@
 using Catch::Approx;
 #else
 #include <catch2/catch.hpp>
+namespace Catch::Matchers {
+/// Version 3's name for what version 2 calls Contains.
+inline auto ContainsSubstring(std::string const& part) { return Contains(part); }
+}  // namespace Catch::Matchers
 #endif
+
+using Catch::Matchers::ContainsSubstring;

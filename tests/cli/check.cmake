@@ -148,7 +148,8 @@ else()
   find_program(timeout timeout)
   if(timeout)
     execute_process(COMMAND ${timeout} --preserve-status -s INT 0.5 ${PARE} prune ${stories} -m wanda -p 2:4 --calib ${text}
-      --calib-limit 100000000 --text ${text} -o interrupted WORKING_DIRECTORY ${SCRATCH} RESULT_VARIABLE code ERROR_VARIABLE errors)
+      --calib-limit 100000000 --text ${text} -o interrupted WORKING_DIRECTORY ${SCRATCH} RESULT_VARIABLE code
+      ERROR_VARIABLE errors)
     expect("an interrupted program says so" code EQUAL 130 AND "${errors}" MATCHES "cancelled")
     file(GLOB left ${SCRATCH}/interrupted ${SCRATCH}/.*partial)
     expect("an interrupted prune leaves nothing" NOT left)

@@ -199,8 +199,8 @@ TEST_CASE("io/checkpoint: shards are read through the index, and only by plain n
   CHECK(model->read_vector("y", 1)->front() == 2);
   for (std::string const hostile :
        {R"("../x.safetensors")", R"("sub/c.safetensors")", R"("/etc/passwd")", R"("sub\\c.safetensors")",
-        R"("dangling.safetensors")", R"("device.safetensors")", R"("a.safetensors\u0000")", R"("..")", R"("")", R"("C:a.safetensors")", "3",
-        R"("absent.safetensors")", R"("b.safetensors")"}) {
+        R"("dangling.safetensors")", R"("device.safetensors")", R"("a.safetensors\u0000")", R"("..")", R"("")",
+        R"("C:a.safetensors")", "3", R"("absent.safetensors")", R"("b.safetensors")"}) {
     INFO(hostile);
     CHECK_FALSE(with("{\"x\":" + hostile + "}"));
   }

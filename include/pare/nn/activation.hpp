@@ -11,6 +11,7 @@
 
 #include <pare/core/index.hpp>
 #include <pare/core/result.hpp>
+#include <pare/io/utf8.hpp>
 #include <pare/kernel/epilogue.hpp>
 
 namespace pare::inline PARE_ABI {
@@ -65,7 +66,7 @@ inline void swiglu(float* gate, float const* up, index_t n) noexcept {
   for (auto const& [name, kind] : known)
     if (text == name) return kind;
   return error{errc::unsupported, "",
-               "expected \"identity\", \"relu\", \"silu\", \"gelu\" or \"tanh\", found \"" + std::string(text) + "\""};
+               "expected \"identity\", \"relu\", \"silu\", \"gelu\" or \"tanh\", found " + in_quotes(text)};
 }
 
 }  // namespace pare::inline PARE_ABI

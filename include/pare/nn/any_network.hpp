@@ -60,7 +60,7 @@ result<any_network> load_as(checkpoint const& file) {
     if (type == "llama") return detail::load_as<llama>(file);
     if (type == "resnet") return detail::load_as<resnet>(file);
     if (type == "mlp") return detail::load_as<mlp>(file);
-    return error{errc::unsupported, "key \"model_type\"", std::string(supported) + ", found \"" + type + "\""};
+    return error{errc::unsupported, "key \"model_type\"", std::string(supported) + ", found " + in_quotes(type)};
   }
   if (file.contains("model.embed_tokens.weight"))
     return error{errc::missing, "config.json",

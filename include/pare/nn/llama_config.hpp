@@ -56,7 +56,7 @@ struct llama_config {
     PARE_TRY(c.attention_bias, get_bool(json, "attention_bias", false));
     PARE_TRY(c.mlp_bias, get_bool(json, "mlp_bias", false));
     PARE_TRY(auto const activation, get_string(json, "hidden_act", "silu"));
-    if (activation != "silu") return unsupported("hidden_act", "\"silu\"", "\"" + activation + "\"");
+    if (activation != "silu") return unsupported("hidden_act", "\"silu\"", in_quotes(activation));
     PARE_TRY_VOID(c.read_special_tokens(json));
     return c;
   }
@@ -103,7 +103,7 @@ struct llama_config {
       PARE_TRY(auto const type, get_string(*scaling, scaling->contains("type") ? "type" : "rope_type", "default"));
       if (!scaling->is_object() || type != "default")
         return unsupported(key, "null or the type \"default\"",
-                           scaling->is_object() ? "\"" + type + "\"" : "no object");
+                           scaling->is_object() ? in_quotes(type) : "no object");
     }
     PARE_TRY(auto const fraction, get_number(json, "partial_rotary_factor", 1.0));
     if (fraction != 1.0) return unsupported("partial_rotary_factor", "1", std::to_string(fraction));

@@ -63,10 +63,19 @@ struct generate_options {
   bool json = false;
 };
 
+struct bench_options {
+  std::vector<std::string> shapes{"768x768", "3072x768", "4096x4096"};  // MxK
+  std::vector<std::int64_t> columns{1, 32, 128};
+  std::vector<double> sparsities{0.2, 0.5, 0.7, 0.8, 0.9, 0.95};
+  std::string dtype = "f32";  // f32, bf16
+  bool json = false;
+};
+
 /// Each prints its result on stdout (as one JSON object where asked) and its progress on stderr.
 [[nodiscard]] result<void> inspect(inspect_options const& o);
 [[nodiscard]] result<void> eval(eval_options const& o);
 [[nodiscard]] result<void> prune(prune_options const& o);
 [[nodiscard]] result<void> generate(generate_options const& o);
+[[nodiscard]] result<void> bench(bench_options const& o);
 
 }  // namespace pare::cli

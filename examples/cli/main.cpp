@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The pare program: inspect, prune, eval and generate.
+// The pare program: inspect, prune, eval, generate and bench.
 //
 // Exit status: 0 done, 2 an error (one sentence on stderr, or {"error": ...} on stdout with --json), 130 interrupted.
 #include <algorithm>
@@ -145,6 +145,22 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   generate_c->add_flag("--json", generate_o.json, "Print one JSON object");
 
+  bench_options bench_o;
+  CLI::App* const bench_c =
+      app.add_subcommand("bench", "From which sparsity on does pruning pay on this machine? Random weights and masks");
+  bench_c->add_option("--shape", bench_o.shapes, "Outputs x inputs of a layer, as in 3072x768; may be repeated")
+      ->capture_default_str();
+  bench_c->add_option("--columns", bench_o.columns, "Tokens or images at once; may be repeated")
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str();
+  bench_c->add_option("--sparsity", bench_o.sparsities, "Fractions removed; may be repeated")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  bench_c->add_option("--dtype", bench_o.dtype, "Of the weights")
+      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->capture_default_str();
+  bench_c->add_flag("--json", bench_o.json, "Print one JSON object");
+
   try {
     app.parse(argc, argv);
   } catch (CLI::ParseError const& e) {
@@ -157,6 +173,7 @@ int main(int argc, char** argv) {
     pare::result<void> const done = inspect_c->parsed() ? inspect(inspect_o)
                                     : eval_c->parsed()  ? eval(eval_o)
                                     : prune_c->parsed() ? prune(prune_o)
+                                    : bench_c->parsed() ? bench(bench_o)
                                                         : generate(generate_o);
     if (!done) return fail(done.error(), wants_json);
   } catch (std::bad_alloc const&) {

@@ -34,7 +34,7 @@ endmacro()
 
 # Help, and the command line itself.
 run(0 "inspect.*prune.*eval.*generate|inspect.*eval.*prune.*generate" --help)
-foreach(command inspect eval prune generate)
+foreach(command inspect eval prune generate bench)
   run(0 "--json" ${command} --help)
 endforeach()
 run(0 "^[0-9]+\\.[0-9]+\\.[0-9]+" --version)
@@ -42,6 +42,13 @@ run(2 "subcommand" "")
 run(2 "." frobnicate)
 run(2 "\"error\"" eval --json)
 run(2 "pattern" prune ${GLYPHS} -o out)
+
+# The break-even sparsity of a small layer.
+run(0 "pays from" bench --shape 64x128 --columns 16 --sparsity 0.5)
+run(0 "\"break_even\"" bench --shape 64x128 --columns 1 --sparsity 0.9 --dtype bf16 --json)
+run(2 "shape '12y5'.*as in 3072x768" bench --shape 12y5)
+run(2 "shape '0x5'" bench --shape 0x5)
+run(2 "sparsity" bench --sparsity 1.5)
 
 # The embedded network.
 run(0 "fc1.weight" inspect ${GLYPHS})

@@ -6,6 +6,7 @@
 #include <limits>
 #include <vector>
 
+#include <pare/format/bsr.hpp>
 #include <pare/select/select.hpp>
 
 #include "support/catch.hpp"

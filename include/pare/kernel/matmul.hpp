@@ -12,6 +12,18 @@ namespace pare::inline PARE_ABI {
 
 namespace detail {
 
+/// An epilogue for a column that a kernel takes for the first.
+template <epilogue E>
+struct at_column {
+  static constexpr bool is_epilogue = true;
+  E const& e;
+  index_t column;
+  template <class V>
+  V operator()(V v, index_t row, index_t) const noexcept {
+    return e(v, row, column);
+  }
+};
+
 /// Below this many multiply-adds a second thread costs more than it brings.
 inline constexpr index_t parallel_threshold = 200'000;
 
@@ -214,7 +226,14 @@ void matmul(Operand const& w, X const& x, Y&& y, E const& e = {}, Exec&& exec = 
   if constexpr (requires { typename kernels_of<Operand>::gemv; }) {
     if (in.cols == 1) return matmul_with<typename kernels_of<Operand>::gemv, A>(w, in, out, e, exec);
   }
-  matmul_with<typename kernels_of<Operand>::spmm, A>(w, in, out, e, exec);
+  if constexpr (requires { typename kernels_of<Operand>::spmm; }) {
+    matmul_with<typename kernels_of<Operand>::spmm, A>(w, in, out, e, exec);
+  } else {
+    PARE_EXPECTS(in.cols == out.cols, "matmul: x and y must have equally many columns");
+    for (index_t n = 0; n < in.cols; ++n)
+      matmul_with<typename kernels_of<Operand>::gemv, A>(w, in.col_range(n, 1), out.col_range(n, 1),
+                                                         detail::at_column<E>{e, n}, exec);
+  }
 }
 
 }  // namespace pare::inline PARE_ABI

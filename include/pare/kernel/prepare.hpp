@@ -19,6 +19,7 @@ namespace pare::inline PARE_ABI {
 /// What the operand will be used for, and how it is chosen.
 struct prepare_options {
   index_t columns = 1;          // N that it is chosen for; any N works afterwards
+  double zero_inputs = 0.0;     // the fraction of the activations that is expected to be zero
   bool may_be_dense = true;     // false: keep a sparse form even where dense is expected to be faster
   bool autotune = false;        // measure the candidates on this machine instead of asking the cost model
   std::string_view operand{};   // a name that prepared::name() gave: take this one (a choice that was saved)
@@ -63,28 +64,10 @@ class prepared {
   operands operand_;
 };
 
-namespace detail {
-
-template <class O>
-inline constexpr bool is_dense_operand =
-    std::same_as<O, dense<typename O::value_type>> || std::same_as<O, dense_tiles<typename O::value_type>>;
-
-inline constexpr double impossible = 1e300;
-
-/// The estimated cost of one operand for a format, or `impossible`.
-template <operand O, sparse_format F>
-[[nodiscard]] double estimated_cycles(F const& format, matmul_shape const& shape, prepare_options const& options) {
-  if (!options.operand.empty() && options.operand != O::name()) return impossible;
-  if (is_dense_operand<O> && !is_dense_operand<F> && !options.may_be_dense) return impossible;
-  if constexpr (requires { O::suits(format); }) {
-    if (!O::suits(format)) return impossible;
-  }
-  return kernels_of<O>::cycles(shape);
-}
-
-/// Seconds of one multiplication with `columns` columns: the least of some calls, for about 10 ms.
-template <operand O>
-[[nodiscard]] double seconds_of_matmul(O const& w, index_t columns) {
+/// Seconds of one multiplication of w (an operand, a format or a prepared operand) with `columns` columns on the calling
+/// thread: the least of some calls, for about 10 ms. What w takes from memory is in the caches where it fits.
+template <class W>
+[[nodiscard]] double seconds_of_matmul(W const& w, index_t columns) {
   using clock = std::chrono::steady_clock;
   matrix<float> x(w.shape().cols, columns);
   for (index_t i = 0; i < x.size(); ++i) x.data()[i] = static_cast<float>(i % 17 - 8);
@@ -101,11 +84,32 @@ template <operand O>
   return least;
 }
 
+namespace detail {
+
+template <class O>
+inline constexpr bool is_dense_operand =
+    std::same_as<O, dense<typename O::value_type>> || std::same_as<O, dense_tiles<typename O::value_type>> ||
+    std::same_as<O, column_major<typename O::value_type>>;
+
+inline constexpr double impossible = 1e300;
+
+/// The estimated cost of one operand for a format, or `impossible`.
+template <operand O, sparse_format F>
+[[nodiscard]] double estimated_cycles(F const& format, matmul_shape const& shape, prepare_options const& options) {
+  if (!options.operand.empty() && options.operand != O::name()) return impossible;
+  if (is_dense_operand<O> && !is_dense_operand<F> && !options.may_be_dense) return impossible;
+  if constexpr (requires { O::suits(format); }) {
+    if (!O::suits(format)) return impossible;
+  }
+  return kernels_of<O>::cycles(shape);
+}
+
 /// Lays out the best of the operands: by the cost model, or measured among those within four times its best.
 template <class... O, sparse_format F>
 [[nodiscard]] prepared<F> best_of(operand_list<O...>, F format, prepare_options const& options) {
   constexpr machine here = simd::machine_of<simd::default_arch>;
-  matmul_shape const shape{format.shape(), format.nnz(), std::max<index_t>(options.columns, 1), here.lanes};
+  matmul_shape const shape{format.shape(), format.nnz(), std::max<index_t>(options.columns, 1), here.lanes,
+                           1.0 - options.zero_inputs};
   double const cycles[] = {estimated_cycles<O>(format, shape, options)...};
   double const least = *std::min_element(std::begin(cycles), std::end(cycles));
   PARE_EXPECTS(least < impossible, "prepare: no operand of this name can hold the format");

@@ -9,6 +9,7 @@
 #include <pare/format/csr.hpp>
 #include <pare/format/dense.hpp>
 #include <pare/format/n_of_m_packed.hpp>
+#include <pare/kernel/gemv/column_major.hpp>
 #include <pare/kernel/gemv/dense_dot.hpp>
 #include <pare/kernel/gemv/generic.hpp>
 #include <pare/kernel/spmm/column_blocks.hpp>
@@ -25,6 +26,7 @@ struct matmul_shape {
   index_t nnz = 0;
   index_t columns = 1;  // N
   index_t lanes = 1;    // floats a register
+  double live = 1.0;    // fraction of the activations that are not zero
   /// Registers of columns.
   [[nodiscard]] double vectors() const noexcept { return static_cast<double>(ceil_div(columns, lanes)); }
 };
@@ -78,6 +80,18 @@ struct kernels_of<dense_tiles<T>> {
 };
 
 template <weight_value T>
+struct kernels_of<column_major<T>> {
+  using gemv = column_major_gemv<T>;
+  using spmm_list = kernel_list<>;
+  using gemv_list = kernel_list<gemv>;
+
+  /// As fast as the dot product for what it reads, and an eighth of it for looking after the live ones.
+  static double cycles(matmul_shape const& s) noexcept {
+    return static_cast<double>(s.columns) * (s.live + 0.125) * kernels_of<dense<T>>::cycles({s.weights, s.nnz});
+  }
+};
+
+template <weight_value T>
 struct kernels_of<row_pairs<T>> {
   using spmm = row_pairs_spmm<T>;
   using spmm_list = kernel_list<spmm>;
@@ -125,17 +139,18 @@ using operand_list = type_list<Operand...>;
 template <sparse_format F>
 struct operands_of {
   using value_type = typename F::value_type;
-  using type = operand_list<row_pairs<value_type>, sliced_ell<value_type>, F, dense<value_type>, dense_tiles<value_type>>;
+  using type = operand_list<row_pairs<value_type>, sliced_ell<value_type>, F, dense<value_type>, dense_tiles<value_type>,
+                            column_major<value_type>>;
 };
 template <index_t R, index_t C, weight_value T>
   requires(tile_height<R> > 0)
 struct operands_of<bsr<R, C, T>> {
   using type = operand_list<column_blocks<tile_height<R>, C, T>, row_pairs<T>, sliced_ell<T>, bsr<R, C, T>, dense<T>,
-                            dense_tiles<T>>;
+                            dense_tiles<T>, column_major<T>>;
 };
 template <weight_value T>
 struct operands_of<dense<T>> {
-  using type = operand_list<dense<T>, dense_tiles<T>>;
+  using type = operand_list<dense<T>, dense_tiles<T>, column_major<T>>;
 };
 
 /// The elements of a format laid out as an operand for an architecture and a number of columns.

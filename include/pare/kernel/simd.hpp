@@ -105,6 +105,24 @@ template <class A>
   return floats<A>(to_float(*weight));
 }
 
+/// A register of weights that follow each other, bf16 widened.
+template <class A>
+[[nodiscard]] inline floats<A> load_weights(float const* weights) noexcept {
+  return floats<A>::load_unaligned(weights);
+}
+template <class A>
+[[nodiscard]] inline floats<A> load_weights(bf16 const* weights) noexcept {
+#if XSIMD_WITH_AVX512F
+  if constexpr (std::is_base_of_v<xsimd::avx512f, A>) {
+    __m512i const words = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<__m256i const*>(weights)));
+    return floats<A>(_mm512_castsi512_ps(_mm512_slli_epi32(words, 16)));
+  }
+#endif
+  alignas(64) float wide[lanes<A>];  // compilers turn this loop into a widening load and a shift
+  for (index_t i = 0; i < lanes<A>; ++i) wide[i] = to_float(weights[i]);
+  return floats<A>::load_aligned(wide);
+}
+
 /// Two weights that follow each other, each in all lanes.
 template <class A>
 struct weight_pair {

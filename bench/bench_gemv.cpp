@@ -11,7 +11,7 @@ namespace {
 template <class T>
 void register_rows() {
   pare::format_list<T>::for_each([]<class F>() {
-    pare::bench::register_products<F>("gemv", true, {1}, {false});
+    pare::bench::register_products<F>("gemv", false, {1}, {false});
   });
 }
 

@@ -10,7 +10,7 @@ namespace {
 template <class T>
 void register_rows() {
   pare::format_list<T>::for_each([]<class F>() {
-    pare::bench::register_products<F>("spmm", false, {32, 128}, {false, true});
+    pare::bench::register_products<F>("spmm", true, {32, 128}, {false, true});
   });
 }
 

@@ -81,9 +81,9 @@ void product_row(benchmark::State& state, extents shape, double s, index_t colum
 }
 
 /// Registers a row for each operand of F and each of its kernels, at each shape, sparsity, number of columns and layout.
-/// `gemv`: the kernels for one column, else those for many.
+/// `many`: the kernels for many columns, else those for one and for few.
 template <class F>
-void register_products(char const* op, bool gemv, std::vector<index_t> const& columns,
+void register_products(char const* op, bool many, std::vector<index_t> const& columns,
                        std::vector<bool> const& layouts) {
   auto const register_kernel = [&]<class Kernel>() {
     std::string const label = format_traits<F>::label() + "." + Kernel::operand::name() + "." + Kernel::name();
@@ -101,8 +101,9 @@ void register_products(char const* op, bool gemv, std::vector<index_t> const& co
     // Layouts that every format shares are measured with the bitmap.
     if constexpr (std::is_same_v<Operand, F> || std::is_same_v<F, bitmap<typename F::value_type>> ||
                   !is_in<Operand, typename operands_of<bitmap<typename F::value_type>>::type>) {
-      if (gemv) kernels_of<Operand>::gemv_list::for_each(register_kernel);
-      if (!gemv) kernels_of<Operand>::spmm_list::for_each(register_kernel);
+      kernels_of<Operand>::list::for_each([&]<class Kernel>() {
+        if (many == spmm_kernel<Kernel>) register_kernel.template operator()<Kernel>();
+      });
     }
   });
 }

@@ -109,6 +109,7 @@ class kernel_check {
     INFO(std::string(F::name()) << "/" << operand_type::name() << "/" << Kernel::name() << "/"
                                 << dtype_name<typename F::value_type> << "/" << A::name());
     constexpr index_t many[] = {1, 2, 3, 15, 16, 17, 31, 33, 64, 127, 129, 200};
+    constexpr index_t few[] = {1, 2, 3, 4, 5, 7, 8, 9, 19};
     constexpr index_t one[] = {1};
     for (extents const wanted : {extents{1, 1}, extents{5, 7}, extents{19, 67}, extents{33, 129}, extents{131, 70}}) {
       extents const shape = tiled_by<F>(wanted);
@@ -116,6 +117,8 @@ class kernel_check {
         F const w = sample(shape, density);
         if constexpr (gemv_kernel<Kernel>) {
           for (index_t const n : one) layouts(w, n);
+        } else if constexpr (few_columns_kernel<Kernel>) {
+          for (index_t const n : few) layouts(w, n);
         } else {
           for (index_t const n : many) layouts(w, n);
         }
@@ -281,8 +284,7 @@ void check_kernels() {
             kernel_check<F, Kernel, A>(random).all();
             ++kernels;
           };
-          kernels_of<O>::spmm_list::for_each(check);
-          kernels_of<O>::gemv_list::for_each(check);
+          kernels_of<O>::list::for_each(check);
         }
       });
     });

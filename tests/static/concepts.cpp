@@ -255,18 +255,17 @@ static_assert(!pare::spmm_kernel<pare::generic_gemv<pare::csr<float>>> &&
               !pare::gemv_kernel<pare::generic_spmm<pare::csr<float>>>);
 static_assert(!pare::gemv_kernel<pare::csr<float>>);
 template <class... K>
-constexpr bool all_spmm(pare::type_list<K...>) {
-  return (pare::spmm_kernel<K> && ...);
+constexpr bool all_kernels(pare::type_list<K...>) {
+  return (((pare::spmm_kernel<K> ? 1 : 0) + (pare::few_columns_kernel<K> ? 1 : 0) + (pare::gemv_kernel<K> ? 1 : 0) == 1) &&
+          ...);
 }
-template <class... K>
-constexpr bool all_gemv(pare::type_list<K...>) {
-  return (pare::gemv_kernel<K> && ...);
+template <class... O>
+constexpr bool all_operands(pare::type_list<O...>) {
+  return ((pare::operand<O> && all_kernels(typename pare::kernels_of<O>::list{})) && ...);
 }
 template <class... F>
 constexpr bool all_sound(pare::type_list<F...>) {
-  return ((pare::sparse_format<F> && all_spmm(typename pare::kernels_of<F>::spmm_list{}) &&
-           all_gemv(typename pare::kernels_of<F>::gemv_list{})) &&
-          ...);
+  return ((pare::sparse_format<F> && all_operands(typename pare::operands_of<F>::type{})) && ...);
 }
 static_assert(all_sound(pare::format_list<float>{}) && all_sound(pare::format_list<pare::bf16>{}));
 

@@ -78,6 +78,26 @@ concept gemv_kernel = std::is_empty_v<Kernel> &&
   noexcept;
 };
 
+/// Up to eight columns of X, packed (see columns.hpp): for every 16 inputs `width` runs of 16 floats, one a column. The
+/// inputs are filled up to a multiple of 64 with zeros, the columns to `width`, a power of two.
+struct x_columns {
+  float const* data = nullptr;
+  index_t width = 1;
+  index_t count = 1;         // columns that exist
+  index_t first_column = 0;  // of Y: what epilogues are told
+  bool finite = true;        // no Inf, no NaN: what is not stored may be multiplied as a zero
+};
+
+/// A kernel for 1 to 8 columns, which reads W once for all of them: y(r, first_column + j) = epilogue(W x) for rows
+/// [r0, r1), which begin at a multiple of the operand's block_rows(); y has any strides.
+template <class Kernel>
+concept few_columns_kernel = std::is_empty_v<Kernel> &&
+    requires(typename Kernel::operand const& w, x_columns x, matrix_span<float> y, identity e, index_t r) {
+  { Kernel::name() } -> std::convertible_to<char const*>;
+  { Kernel::template run<simd::default_arch>(w, x, y, e, r, r) }
+  noexcept;
+};
+
 /// A list of types: of kernels, of formats.
 template <class... T>
 struct type_list {

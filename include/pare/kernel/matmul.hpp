@@ -3,6 +3,7 @@
 #pragma once
 
 #include <pare/core/reduce.hpp>
+#include <pare/kernel/columns.hpp>
 #include <pare/kernel/execution.hpp>
 #include <pare/kernel/kernel.hpp>
 #include <pare/kernel/panels.hpp>
@@ -189,6 +190,11 @@ void matmul_with(typename Kernel::operand const& w, matrix_span<float const> x, 
       }
       Kernel::template run<A>(w, vector, y.data, y.row_stride, e, ends[part], ends[part + 1]);
     });
+  } else if constexpr (few_columns_kernel<Kernel>) {
+    for (index_t first = 0; first < y.cols; first += detail::most_columns) {
+      x_columns const columns = detail::pack_columns(x, first);
+      share(parts, [&](index_t part) { Kernel::template run<A>(w, columns, y, e, ends[part], ends[part + 1]); });
+    }
   } else {
     detail::panel_product<Kernel, A, E> product(w, x, y, e);
     product.reserve();
@@ -226,9 +232,14 @@ void matmul(Operand const& w, X const& x, Y&& y, E const& e = {}, Exec&& exec = 
   if constexpr (requires { typename kernels_of<Operand>::gemv; }) {
     if (in.cols == 1) return matmul_with<typename kernels_of<Operand>::gemv, A>(w, in, out, e, exec);
   }
-  if constexpr (requires { typename kernels_of<Operand>::spmm; }) {
+  constexpr bool has_spmm = requires { typename kernels_of<Operand>::spmm; };
+  if constexpr (requires { typename kernels_of<Operand>::few; }) {
+    if (!has_spmm || in.cols <= detail::most_columns)
+      return matmul_with<typename kernels_of<Operand>::few, A>(w, in, out, e, exec);
+  }
+  if constexpr (has_spmm) {
     matmul_with<typename kernels_of<Operand>::spmm, A>(w, in, out, e, exec);
-  } else {
+  } else if constexpr (requires { typename kernels_of<Operand>::gemv; }) {
     PARE_EXPECTS(in.cols == out.cols, "matmul: x and y must have equally many columns");
     for (index_t n = 0; n < in.cols; ++n)
       matmul_with<typename kernels_of<Operand>::gemv, A>(w, in.col_range(n, 1), out.col_range(n, 1),

@@ -91,15 +91,13 @@ inline constexpr bool is_dense_operand =
     std::same_as<O, dense<typename O::value_type>> || std::same_as<O, dense_tiles<typename O::value_type>> ||
     std::same_as<O, column_major<typename O::value_type>>;
 
-inline constexpr double impossible = 1e300;
-
-/// The estimated cost of one operand for a format, or `impossible`.
+/// The estimated cost of one operand for a format, or `never`.
 template <operand O, sparse_format F>
 [[nodiscard]] double estimated_cycles(F const& format, matmul_shape const& shape, prepare_options const& options) {
-  if (!options.operand.empty() && options.operand != O::name()) return impossible;
-  if (is_dense_operand<O> && !is_dense_operand<F> && !options.may_be_dense) return impossible;
+  if (!options.operand.empty() && options.operand != O::name()) return never;
+  if (is_dense_operand<O> && !is_dense_operand<F> && !options.may_be_dense) return never;
   if constexpr (requires { O::suits(format); }) {
-    if (!O::suits(format)) return impossible;
+    if (!O::suits(format)) return never;
   }
   return kernels_of<O>::cycles(shape);
 }
@@ -108,14 +106,14 @@ template <operand O, sparse_format F>
 template <class... O, sparse_format F>
 [[nodiscard]] prepared<F> best_of(operand_list<O...>, F format, prepare_options const& options) {
   constexpr machine here = simd::machine_of<simd::default_arch>;
-  matmul_shape const shape{format.shape(), format.nnz(), std::max<index_t>(options.columns, 1), here.lanes,
+  matmul_shape const shape{format.shape(), format.nnz(), std::max<index_t>(options.columns, 1), here,
                            1.0 - options.zero_inputs};
   double const cycles[] = {estimated_cycles<O>(format, shape, options)...};
   double const least = *std::min_element(std::begin(cycles), std::end(cycles));
-  PARE_EXPECTS(least < impossible, "prepare: no operand of this name can hold the format");
+  PARE_EXPECTS(least < never, "prepare: no operand of this name can hold the format");
   double const limit = options.autotune ? 4.0 * least : least;
   std::optional<prepared<F>> best;
-  double best_seconds = impossible;
+  double best_seconds = never;
   bool as_it_is = false;  // moved in at the end, so that formats need not be copied
   std::size_t i = 0;
   auto const consider = [&]<class Operand>(std::type_identity<Operand>) {
@@ -155,10 +153,10 @@ template <weight_value T = float>
 [[nodiscard]] inline sparsity break_even(extents weights, index_t columns) {
   constexpr machine here = simd::machine_of<simd::default_arch>;
   auto const least = [&](index_t nnz, bool dense_ones) {
-    double best = detail::impossible;
+    double best = detail::never;
     operands_of<bitmap<T>>::type::for_each([&]<class O>() {
       if (detail::is_dense_operand<O> == dense_ones)
-        best = std::min(best, kernels_of<O>::cycles({weights, nnz, columns, here.lanes}));
+        best = std::min(best, kernels_of<O>::cycles({weights, nnz, columns, here}));
     });
     return best;
   };

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// The registry: which kernels multiply with which operand, and which operands a format can be prepared as.
+// The registry: which kernels multiply with which operand, what they cost, and which operands a format can become.
 //
 // Tests, benches and `prepare` walk these lists; a kernel that is not here does not exist.
 #pragma once
 
+#include <pare/core/math.hpp>
 #include <pare/format/bitmap.hpp>
 #include <pare/format/bsr.hpp>
 #include <pare/format/csr.hpp>
 #include <pare/format/dense.hpp>
 #include <pare/format/n_of_m_packed.hpp>
+#include <pare/kernel/gemv/bitmap_stream.hpp>
 #include <pare/kernel/gemv/column_major.hpp>
 #include <pare/kernel/gemv/dense_dot.hpp>
 #include <pare/kernel/gemv/generic.hpp>
+#include <pare/kernel/gemv/windowed_ell.hpp>
 #include <pare/kernel/spmm/column_blocks.hpp>
 #include <pare/kernel/spmm/dense_tile.hpp>
 #include <pare/kernel/spmm/generic.hpp>
@@ -25,110 +28,168 @@ struct matmul_shape {
   extents weights;  // (M, K)
   index_t nnz = 0;
   index_t columns = 1;  // N
-  index_t lanes = 1;    // floats a register
-  double live = 1.0;    // fraction of the activations that are not zero
+  machine target{};
+  double live = 1.0;  // fraction of the activations that are not zero
+
+  [[nodiscard]] double size() const noexcept { return static_cast<double>(weights.size()); }
+  [[nodiscard]] double stored() const noexcept { return static_cast<double>(nnz); }
   /// Registers of columns.
-  [[nodiscard]] double vectors() const noexcept { return static_cast<double>(ceil_div(columns, lanes)); }
+  [[nodiscard]] double vectors() const noexcept { return static_cast<double>(ceil_div(columns, target.lanes)); }
 };
 
+namespace detail {
+
+/// What the cost model gives for an operand that cannot be used.
+inline constexpr double never = 1e300;
+
+/// Cycles to read so many bytes of weights once: from the second-level cache, from the third, from memory (one core of
+/// a Zen 5 at 4 GHz: 40 GB/s).
+[[nodiscard]] constexpr double read_cycles(double bytes) noexcept {
+  return bytes < 0.75e6 ? bytes / 32.0 : (bytes < 24e6 ? bytes / 20.0 : bytes / 10.0);
+}
+/// Work while `bytes` of weights are read: the longer of both, and some of the shorter, for they do not overlap all the
+/// time.
+[[nodiscard]] constexpr double overlapped(double work, double bytes) noexcept {
+  double const read = read_cycles(bytes);
+  return work > read ? work + 0.15 * read : read + 0.15 * work;
+}
+
+}  // namespace detail
+
 /// The kernels of an operand type. Specialise it for an operand of your own.
-///  - `spmm`, `gemv`: the kernel for many columns and for one;
-///  - `spmm_list`, `gemv_list`: all kernels that take this operand, for tests and benches;
-///  - `cycles(shape)`: estimated cost of one multiplication. Only the order between operands matters.
+///  - `gemv`, `few`, `spmm` (any of them): the kernels for one column, for up to eight, and for many;
+///  - `list`: all kernels that take this operand, for tests and benches;
+///  - `cycles(shape)`: estimated cost of one multiplication on the shape's machine. Only the order between operands
+///    matters. The figures were measured on one core of a Zen 5 with AVX-512 (pare_headline, pare bench).
 template <class Operand>
 struct kernels_of {
-  using spmm = generic_spmm<Operand>;
   using gemv = generic_gemv<Operand>;
-  using spmm_list = kernel_list<spmm>;
-  using gemv_list = kernel_list<gemv>;
+  using spmm = generic_spmm<Operand>;
+  using list = kernel_list<gemv, spmm>;
 
-  /// Measured against the dense kernels (Zen 3, 768 x 768): the row kernel breaks even near 60 % sparsity, since each
-  /// multiply-add loads its own X; the gathering GEMV near 95 %.
+  /// Each multiply-add loads its own X; one column gathers through a buffer.
   static double cycles(matmul_shape const& s) noexcept {
-    auto const nnz = static_cast<double>(s.nnz);
     auto const rows = static_cast<double>(s.weights.rows);
-    if (s.columns == 1) return 5.0 * nnz + 8.0 * rows;
-    return nnz * (1.4 * s.vectors() + 2.0 * static_cast<double>(ceil_div(s.columns, 8 * s.lanes))) + rows * s.vectors();
+    double const bytes = s.stored() * static_cast<double>(sizeof(typename Operand::value_type));
+    if (s.columns == 1) return detail::overlapped(5.0 * s.stored() + 8.0 * rows, bytes);
+    auto const passes = static_cast<double>(ceil_div(s.columns, 8 * s.target.lanes));
+    return detail::overlapped(s.stored() * (1.4 * s.vectors() + 2.0 * passes) + rows * s.vectors(), bytes);
   }
 };
 
 template <weight_value T>
 struct kernels_of<dense<T>> {
-  using spmm = dense_tile_spmm<dense<T>>;
   using gemv = dense_dot_gemv<T>;
-  using spmm_list = kernel_list<spmm, generic_spmm<dense<T>>>;
-  using gemv_list = kernel_list<gemv, generic_gemv<dense<T>>>;
+  using spmm = dense_tile_spmm<dense<T>>;
+  using list = kernel_list<gemv, generic_gemv<dense<T>>, spmm, generic_spmm<dense<T>>>;
 
-  /// The register tile reaches about 80 % of two multiply-adds a cycle; the dot product waits for the memory: 16 bytes
-  /// a cycle from the second-level cache.
+  /// The register tile reads as many streams as rows; the dot product waits for the memory.
   static double cycles(matmul_shape const& s) noexcept {
-    auto const size = static_cast<double>(s.weights.size());
-    if (s.columns == 1) return size * static_cast<double>(sizeof(T)) / 16.0;
-    return 0.65 * size * s.vectors();
+    double const work = s.columns == 1 ? 1.25 / static_cast<double>(s.target.lanes) : 0.65 * s.vectors();
+    return detail::overlapped(s.size() * work, s.size() * static_cast<double>(sizeof(T)));
   }
 };
 
 template <weight_value T>
 struct kernels_of<dense_tiles<T>> {
   using spmm = dense_tile_spmm<dense_tiles<T>>;
-  using spmm_list = kernel_list<spmm>;
-  using gemv_list = kernel_list<>;
+  using list = kernel_list<spmm>;
 
   static double cycles(matmul_shape const& s) noexcept {
-    return 0.56 * static_cast<double>(s.weights.size()) * s.vectors();
+    return detail::overlapped(0.54 * s.size() * s.vectors(), s.size() * static_cast<double>(sizeof(T)));
   }
 };
 
 template <weight_value T>
 struct kernels_of<column_major<T>> {
   using gemv = column_major_gemv<T>;
-  using spmm_list = kernel_list<>;
-  using gemv_list = kernel_list<gemv>;
+  using list = kernel_list<gemv>;
 
   /// As fast as the dot product for what it reads, and an eighth of it for looking after the live ones.
   static double cycles(matmul_shape const& s) noexcept {
-    return static_cast<double>(s.columns) * (s.live + 0.125) * kernels_of<dense<T>>::cycles({s.weights, s.nnz});
+    matmul_shape one = s;
+    one.columns = 1;
+    return static_cast<double>(s.columns) * (s.live + 0.125) * kernels_of<dense<T>>::cycles(one);
   }
 };
 
 template <weight_value T>
 struct kernels_of<row_pairs<T>> {
   using spmm = row_pairs_spmm<T>;
-  using spmm_list = kernel_list<spmm>;
-  using gemv_list = kernel_list<>;
+  using list = kernel_list<spmm>;
 
+  /// A stored element costs half a multiply-add of the panel's width, a row and 64 columns the trip of its sums. Narrow
+  /// panels wait for the latency of their few sums.
   static double cycles(matmul_shape const& s) noexcept {
-    // A stored element costs half a multiply-add of the panel's width, a row and 64 columns the trip of its sums. Narrow
-    // panels wait for the latency of their few sums.
     double const panel = s.vectors() < 4.0 ? s.vectors() : 4.0;
-    return static_cast<double>(s.nnz) * s.vectors() * (panel < 4.0 ? 1.5 / panel : 0.53) +
-           0.055 * static_cast<double>(s.weights.size()) * s.vectors();
+    double const work =
+        s.stored() * s.vectors() * (panel < 4.0 ? 1.5 / panel : 0.53) + 0.055 * s.size() * s.vectors();
+    return detail::overlapped(work, s.stored() * static_cast<double>(sizeof(T)) + 0.19 * s.size());
   }
 };
 
 template <weight_value T>
 struct kernels_of<sliced_ell<T>> {
   using spmm = sliced_ell_spmm<T>;
-  using spmm_list = kernel_list<spmm>;
-  using gemv_list = kernel_list<>;
+  using list = kernel_list<spmm>;
 
+  /// Panels of 4 registers below 93 % sparsity, of 2 above, where the trips of the sums decide (see sliced_ell).
   static double cycles(matmul_shape const& s) noexcept {
-    // Panels of 4 registers below 93 % sparsity, of 2 above, where the trips of the sums decide (see sliced_ell).
-    bool const wide = s.vectors() >= 4.0 && static_cast<double>(s.nnz) > 0.07 * static_cast<double>(s.weights.size());
-    double const step = wide ? 0.69 : s.vectors() > 1.0 ? 1.0 : 1.8;
-    return static_cast<double>(s.nnz) * step * s.vectors() +
-           (wide ? 0.026 : 0.013) * static_cast<double>(s.weights.size()) * s.vectors();
+    bool const wide = s.vectors() >= 4.0 && s.stored() > 0.07 * s.size();
+    double const step = wide ? 0.66 : s.vectors() > 1.0 ? 0.9 : 1.6;
+    double const work = s.stored() * step * s.vectors() + (wide ? 0.024 : 0.013) * s.size() * s.vectors();
+    return detail::overlapped(work, s.stored() * static_cast<double>(2 + sizeof(T)));
   }
 };
 
 template <index_t H, index_t C, weight_value T>
 struct kernels_of<column_blocks<H, C, T>> {
   using spmm = column_blocks_spmm<H, C, T>;
-  using spmm_list = kernel_list<spmm>;
-  using gemv_list = kernel_list<>;
+  using list = kernel_list<spmm>;
 
   static double cycles(matmul_shape const& s) noexcept {
-    return 0.6 * static_cast<double>(s.nnz) * s.vectors();
+    return detail::overlapped(0.6 * s.stored() * s.vectors(), s.stored() * static_cast<double>(sizeof(T)));
+  }
+};
+
+template <weight_value T>
+struct kernels_of<bitmap_stream<T>> {
+  using few = bitmap_stream_few<T>;
+  using list = kernel_list<few>;
+
+  /// 1.9 cycles for 16 columns of float and 2.5 for 32 of bf16, whatever the density; more columns of x cost little
+  /// until the sums no longer fit the registers.
+  static double cycles(matmul_shape const& s) noexcept {
+    if (!s.target.expands) return detail::never;
+    bool const words = std::same_as<T, bf16> && s.target.expands_words;
+    auto const one = [&](index_t n) {
+      double const work =
+          n == 1 ? (words ? 0.078 : 0.12) : (n == 2 ? (words ? 0.1 : 0.14) : (n <= 4 && words ? 0.16 : 0.5));
+      return detail::overlapped(s.size() * work, s.stored() * static_cast<double>(sizeof(T)) + s.size() / 8.0);
+    };
+    return one(s.columns < 8 ? s.columns : 8) * static_cast<double>(ceil_div(s.columns, 8));
+  }
+};
+
+template <weight_value T>
+struct kernels_of<windowed_ell<T>> {
+  using few = windowed_ell_few<T>;
+  using list = kernel_list<few>;
+
+  /// For 16 rows and 32 columns: 12 cycles, and for each step of the longest row 2 + 0.7 for a column of x. The longest
+  /// of 16 random rows is 1.77 standard deviations above the mean.
+  static double cycles(matmul_shape const& s) noexcept {
+    if (!s.target.expands || s.weights.cols > windowed_ell<T>::most_columns) return detail::never;
+    double const windows = static_cast<double>(ceil_div(s.weights.rows, 16)) *
+                           static_cast<double>(ceil_div(s.weights.cols, windowed_ell<T>::window_columns));
+    double const density = s.nnz == 0 ? 0.0 : s.stored() / s.size();
+    double const steps = 32.0 * density + 1.77 * math::sqrt(32.0 * density * (1.0 - density));
+    auto const one = [&](index_t n) {
+      double const padding = std::same_as<T, bf16> ? 16.0 : 0.0;
+      return detail::overlapped(windows * (12.0 + steps * (2.0 + 0.7 * static_cast<double>(n))),
+                                s.stored() * static_cast<double>(sizeof(T)) + windows * (76.0 + padding));
+    };
+    return one(s.columns < 8 ? s.columns : 8) * static_cast<double>(ceil_div(s.columns, 8));
   }
 };
 
@@ -139,14 +200,15 @@ using operand_list = type_list<Operand...>;
 template <sparse_format F>
 struct operands_of {
   using value_type = typename F::value_type;
-  using type = operand_list<row_pairs<value_type>, sliced_ell<value_type>, F, dense<value_type>, dense_tiles<value_type>,
+  using type = operand_list<row_pairs<value_type>, sliced_ell<value_type>, bitmap_stream<value_type>,
+                            windowed_ell<value_type>, F, dense<value_type>, dense_tiles<value_type>,
                             column_major<value_type>>;
 };
 template <index_t R, index_t C, weight_value T>
   requires(tile_height<R> > 0)
 struct operands_of<bsr<R, C, T>> {
-  using type = operand_list<column_blocks<tile_height<R>, C, T>, row_pairs<T>, sliced_ell<T>, bsr<R, C, T>, dense<T>,
-                            dense_tiles<T>, column_major<T>>;
+  using type = operand_list<column_blocks<tile_height<R>, C, T>, row_pairs<T>, sliced_ell<T>, bitmap_stream<T>,
+                            windowed_ell<T>, bsr<R, C, T>, dense<T>, dense_tiles<T>, column_major<T>>;
 };
 template <weight_value T>
 struct operands_of<dense<T>> {

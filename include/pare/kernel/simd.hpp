@@ -18,6 +18,8 @@ namespace pare::inline PARE_ABI {
 struct machine {
   index_t lanes = 1;              // floats a register
   bool has_32_registers = false;  // else 16
+  bool expands = false;           // spreads consecutive floats over the set lanes of a mask, and looks up 32 floats
+  bool expands_words = false;     // the same with 16-bit elements
 };
 
 }  // namespace pare::inline PARE_ABI
@@ -39,8 +41,20 @@ inline constexpr index_t lanes = static_cast<index_t>(floats<A>::size);
 template <class A>
 inline constexpr bool has_32_registers = std::is_base_of_v<xsimd::avx512f, A> || std::is_base_of_v<xsimd::neon64, A>;
 
+/// AVX-512 has expansion and two-register permutes; its VBMI2, for which xsimd has no architecture before version 10,
+/// expands 16-bit elements too.
 template <class A>
-inline constexpr machine machine_of = {lanes<A>, has_32_registers<A>};
+inline constexpr bool expands = std::is_base_of_v<xsimd::avx512f, A>;
+template <class A>
+inline constexpr bool expands_words =
+#if defined(__AVX512VBMI2__)
+    std::is_base_of_v<xsimd::avx512bw, A>;
+#else
+    false;
+#endif
+
+template <class A>
+inline constexpr machine machine_of = {lanes<A>, has_32_registers<A>, expands<A>, expands_words<A>};
 
 /// x86 before FMA: multiply_add rounds twice.
 template <class A>

@@ -19,6 +19,7 @@
 #include <pare/format/csr.hpp>
 #include <pare/format/dense.hpp>
 #include <pare/format/n_of_m_packed.hpp>
+#include <pare/format/quantised.hpp>
 #include <pare/format/regular.hpp>
 #include <pare/kernel/prepare.hpp>
 #include <pare/kernel/reference.hpp>

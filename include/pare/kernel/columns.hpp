@@ -16,7 +16,8 @@ namespace pare::inline PARE_ABI::detail {
 inline constexpr index_t most_columns = 8;
 
 /// Columns [first, first + 8) of x (K, N), or as many as there are, into working memory. O(K).
-inline x_columns pack_columns(matrix_span<float const> x, index_t first) {
+template <class A>
+x_columns pack_columns(matrix_span<float const> x, index_t first) {
   constexpr index_t run = 16;
   index_t const count = x.cols - first < most_columns ? x.cols - first : most_columns;
   auto const width = static_cast<index_t>(std::bit_ceil(static_cast<std::size_t>(count)));

@@ -25,7 +25,44 @@ template <class A, index_t N, class F>
 
 }  // namespace pare::inline PARE_ABI::simd
 
-#if XSIMD_WITH_AVX512F
+#if XSIMD_WITH_AVX2
+#include <immintrin.h>
+
+namespace pare::inline PARE_ABI::simd {
+
+/// For each mask of 8 bits: which value each lane takes; negative: none. 8 KB, read from the first-level cache.
+struct expansion_table {
+  alignas(64) std::uint32_t lanes[256][8] = {};
+  constexpr expansion_table() noexcept {
+    for (std::uint32_t bits = 0; bits < 256; ++bits)
+      for (std::uint32_t lane = 0, n = 0; lane < 8; ++lane)
+        lanes[bits][lane] = (bits >> lane & 1u) != 0 ? n++ : 0x80000000u;
+  }
+};
+template <class A>
+inline constexpr expansion_table expansions{};
+
+/// AVX2's expansion: a permutation from the table, whose sign bits choose the zeros.
+template <class A>
+[[nodiscard, gnu::always_inline]] inline __m256 expand_8(__m256 v, std::uint8_t lanes) noexcept {
+  __m256i const from = _mm256_load_si256(reinterpret_cast<__m256i const*>(expansions<A>.lanes[lanes]));
+  return _mm256_blendv_ps(_mm256_permutevar8x32_ps(v, from), _mm256_setzero_ps(), _mm256_castsi256_ps(from));
+}
+/// Eight weights as floats; may begin anywhere.
+template <class A>
+[[nodiscard, gnu::always_inline]] inline __m256 load_8(float const* p) noexcept {
+  return _mm256_loadu_ps(p);
+}
+template <class A>
+[[nodiscard, gnu::always_inline]] inline __m256 load_8(bf16 const* p) noexcept {
+  __m128i const words = _mm_loadu_si128(reinterpret_cast<__m128i const*>(p));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(words), 16));
+}
+
+}  // namespace pare::inline PARE_ABI::simd
+#endif
+
+#if XSIMD_WITH_AVX512CD
 #include <immintrin.h>
 
 namespace pare::inline PARE_ABI::simd {

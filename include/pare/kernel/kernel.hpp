@@ -4,6 +4,7 @@
 
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 
 #include <pare/core/matrix.hpp>
 #include <pare/format/format.hpp>
@@ -94,6 +95,26 @@ template <class Kernel>
 concept few_columns_kernel = std::is_empty_v<Kernel> &&
     requires(typename Kernel::operand const& w, x_columns x, matrix_span<float> y, identity e, index_t r) {
   { Kernel::name() } -> std::convertible_to<char const*>;
+  { Kernel::template run<simd::default_arch>(w, x, y, e, r, r) }
+  noexcept;
+};
+
+/// Columns of X rounded to 8 bits: records of codes by group of inputs and column, and their scales (int8_columns.hpp).
+struct int8_columns {
+  std::int8_t const* codes = nullptr;
+  float const* scales = nullptr;
+  index_t count = 0;
+};
+
+/// A kernel that rounds X to 8 bits and reads W once for all columns: y(r, j) = epilogue(W x) for rows [r0, r1), which
+/// begin at a multiple of the operand's block_rows(); y has any strides. Where `runs_on<A>` is false, or X holds NaN or
+/// Inf, matmul multiplies element by element instead.
+template <class Kernel>
+concept int8_kernel = std::is_empty_v<Kernel> &&
+    requires(typename Kernel::operand const& w, int8_columns const& x, matrix_span<float> y, identity e, index_t r) {
+  { Kernel::name() } -> std::convertible_to<char const*>;
+  { Kernel::group } -> std::convertible_to<index_t>;
+  { Kernel::template runs_on<simd::default_arch> } -> std::convertible_to<bool>;
   { Kernel::template run<simd::default_arch>(w, x, y, e, r, r) }
   noexcept;
 };

@@ -5,6 +5,7 @@
 #include <pare/core/reduce.hpp>
 #include <pare/kernel/columns.hpp>
 #include <pare/kernel/execution.hpp>
+#include <pare/kernel/int8_columns.hpp>
 #include <pare/kernel/kernel.hpp>
 #include <pare/kernel/panels.hpp>
 #include <pare/kernel/registry.hpp>
@@ -192,9 +193,20 @@ void matmul_with(typename Kernel::operand const& w, matrix_span<float const> x, 
     });
   } else if constexpr (few_columns_kernel<Kernel>) {
     for (index_t first = 0; first < y.cols; first += detail::most_columns) {
-      x_columns const columns = detail::pack_columns(x, first);
+      x_columns const columns = detail::pack_columns<A>(x, first);
       share(parts, [&](index_t part) { Kernel::template run<A>(w, columns, y, e, ends[part], ends[part + 1]); });
     }
+  } else if constexpr (int8_kernel<Kernel>) {
+    if constexpr (Kernel::template runs_on<A>) {
+      constexpr index_t group = Kernel::group;
+      int8_columns columns;
+      float* const memory = detail::scratch(1, detail::int8_floats<group>(cols, x.cols));
+      if (detail::quantise_columns<A, group>(x, memory, columns))
+        return share(parts, [&](index_t part) {
+          Kernel::template run<A>(w, columns, y, e, ends[part], ends[part + 1]);
+        });
+    }
+    matmul_with<generic_spmm<typename Kernel::operand>, A>(w, x, y, e, exec);
   } else {
     detail::panel_product<Kernel, A, E> product(w, x, y, e);
     product.reserve();
@@ -220,6 +232,9 @@ void matmul_with(typename Kernel::operand const& w, matrix_span<float const> x, 
 /// Numerics:   float accumulation in an order that the operand fixes; only stored elements are multiplied, so Inf or NaN
 ///             in x reaches only the outputs that a stored weight connects. Bitwise equal for any
 ///             execution and any layout of x and y.
+///             Operands of 8-bit codes (int8_dense, ...) round x to 8 bits by group of inputs with the scale
+///             s = max|x| / 127: y is W times the rounded x, and |y - W x| <= sum over groups of (s / 2) sum |w|, up to
+///             float rounding. With Inf or NaN anywhere in x nothing is rounded.
 /// Threads:    rows are shared out by stored elements; small products run on the calling thread.
 template <class A = simd::default_arch, class Operand, matrix_view X, matrix_view Y, epilogue E = identity,
           execution Exec = sequential>

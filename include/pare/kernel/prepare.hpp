@@ -90,6 +90,8 @@ template <class O>
 inline constexpr bool is_dense_operand =
     std::same_as<O, dense<typename O::value_type>> || std::same_as<O, dense_tiles<typename O::value_type>> ||
     std::same_as<O, column_major<typename O::value_type>>;
+template <index_t G>
+inline constexpr bool is_dense_operand<int8_dense<G>> = true;
 
 /// The estimated cost of one operand for a format, or `never`.
 template <operand O, sparse_format F>

@@ -10,10 +10,13 @@
 #include <pare/format/csr.hpp>
 #include <pare/format/dense.hpp>
 #include <pare/format/n_of_m_packed.hpp>
+#include <pare/format/quantised.hpp>
 #include <pare/kernel/gemv/bitmap_stream.hpp>
 #include <pare/kernel/gemv/column_major.hpp>
 #include <pare/kernel/gemv/dense_dot.hpp>
 #include <pare/kernel/gemv/generic.hpp>
+#include <pare/kernel/gemv/int8_stream.hpp>
+#include <pare/kernel/gemv/int8_windowed_ell.hpp>
 #include <pare/kernel/gemv/windowed_ell.hpp>
 #include <pare/kernel/spmm/column_blocks.hpp>
 #include <pare/kernel/spmm/dense_tile.hpp>
@@ -31,10 +34,10 @@ struct matmul_shape {
   machine target{};
   double live = 1.0;  // fraction of the activations that are not zero
 
-  [[nodiscard]] double size() const noexcept { return static_cast<double>(weights.size()); }
-  [[nodiscard]] double stored() const noexcept { return static_cast<double>(nnz); }
+  [[nodiscard]] constexpr double size() const noexcept { return static_cast<double>(weights.size()); }
+  [[nodiscard]] constexpr double stored() const noexcept { return static_cast<double>(nnz); }
   /// Registers of columns.
-  [[nodiscard]] double vectors() const noexcept { return static_cast<double>(ceil_div(columns, target.lanes)); }
+  [[nodiscard]] constexpr double vectors() const noexcept { return static_cast<double>(ceil_div(columns, target.lanes)); }
 };
 
 namespace detail {
@@ -160,12 +163,16 @@ struct kernels_of<bitmap_stream<T>> {
   /// 1.9 cycles for 16 columns of float and 2.5 for 32 of bf16, whatever the density; more columns of x cost little
   /// until the sums no longer fit the registers.
   static double cycles(matmul_shape const& s) noexcept {
-    if (!s.target.expands) return detail::never;
+    double const bytes = s.stored() * static_cast<double>(sizeof(T)) + s.size() / 8.0;
+    if (!s.target.expands) {  // by tables, a step for 8 columns
+      if (!s.target.permutes_8 || std::same_as<T, bf16>) return detail::never;
+      return detail::overlapped(0.25 * s.size() * static_cast<double>(s.columns), bytes);
+    }
     bool const words = std::same_as<T, bf16> && s.target.expands_words;
     auto const one = [&](index_t n) {
       double const work =
           n == 1 ? (words ? 0.078 : 0.12) : (n == 2 ? (words ? 0.1 : 0.14) : (n <= 4 && words ? 0.16 : 0.5));
-      return detail::overlapped(s.size() * work, s.stored() * static_cast<double>(sizeof(T)) + s.size() / 8.0);
+      return detail::overlapped(s.size() * work, bytes);
     };
     return one(s.columns < 8 ? s.columns : 8) * static_cast<double>(ceil_div(s.columns, 8));
   }
@@ -193,6 +200,60 @@ struct kernels_of<windowed_ell<T>> {
   }
 };
 
+namespace detail {
+
+/// Cycles of an 8-bit kernel: `work` for 512 weights and `more` for each column of x; from nine columns on x comes from
+/// the second-level cache, for which each waits 4.5 cycles more.
+[[nodiscard]] constexpr double int8_cycles(matmul_shape const& s, double work, double more, double bytes) noexcept {
+  auto const columns = static_cast<double>(s.columns);
+  double const one = work + columns * (s.columns > 8 ? more + 4.5 : more);
+  return overlapped(s.size() / 512.0 * one, bytes);
+}
+
+}  // namespace detail
+
+template <index_t G>
+struct kernels_of<int8_dense<G>> {
+  using few = int8_stream_few<int8_dense<G>>;
+  using list = kernel_list<few>;
+
+  /// 17 cycles for 4 rows and 128 inputs, 6 for another column of x. With products of words instead of bytes
+  /// each column takes 46.
+  static double cycles(matmul_shape const& s) noexcept {
+    double const bytes = s.size() * 1.03;
+    if (s.target.multiplies_bytes) return detail::int8_cycles(s, 11.0, 6.0, bytes);
+    return s.target.multiplies_words ? detail::int8_cycles(s, 0.0, 46.0, bytes) : detail::never;
+  }
+};
+
+template <index_t G>
+struct kernels_of<int8_bitmap_stream<G>> {
+  using few = int8_stream_few<int8_bitmap_stream<G>>;
+  using list = kernel_list<few>;
+
+  /// 22 to 25 cycles for 4 rows and 128 inputs, whatever the density, and 6.6 for another column of x.
+  static double cycles(matmul_shape const& s) noexcept {
+    if (!s.target.multiplies_bytes) return detail::never;
+    double const bytes = s.stored() + s.size() * (0.125 + 0.03);
+    return detail::int8_cycles(s, 17.0, 6.6, bytes);
+  }
+};
+
+template <index_t G>
+struct kernels_of<int8_windowed_ell<G>> {
+  using few = int8_windowed_ell_few<G>;
+  using list = kernel_list<few>;
+
+  /// For a record of 64 rows and 128 inputs: 22 cycles a column of x and 2.6 a step; a row is filled up by three
+  /// elements on average.
+  static double cycles(matmul_shape const& s) noexcept {
+    if (!s.target.multiplies_bytes) return detail::never;
+    double const records = s.size() / 8192.0;
+    double const steps = s.nnz == 0 ? 0.0 : s.stored() / s.size() * 128.0 + 3.0;
+    return detail::int8_cycles(s, 0.6, (22.0 + 2.6 * steps) / 16.0, records * (320.0 + 128.0 * steps));
+  }
+};
+
 /// The operands that `prepare` chooses from for a format: its layouts, the format as it is, and dense.
 template <class... Operand>
 using operand_list = type_list<Operand...>;
@@ -213,6 +274,17 @@ struct operands_of<bsr<R, C, T>> {
 template <weight_value T>
 struct operands_of<dense<T>> {
   using type = operand_list<dense<T>, dense_tiles<T>, column_major<T>>;
+};
+/// The operands of 8-bit codes round x (see matmul); those of floats, chosen for many columns, do not.
+template <index_t G>
+struct operands_of<quantised<G>> {
+  using type = operand_list<int8_bitmap_stream<G>, int8_windowed_ell<G>, int8_dense<G>, row_pairs<float>, quantised<G>,
+                            dense_tiles<float>>;
+};
+template <>
+struct operands_of<quantised<64>> {  // windows are of 128
+  using type =
+      operand_list<int8_bitmap_stream<64>, int8_dense<64>, row_pairs<float>, quantised<64>, dense_tiles<float>>;
 };
 
 /// The elements of a format laid out as an operand for an architecture and a number of columns.

@@ -20,6 +20,9 @@ struct machine {
   bool has_32_registers = false;  // else 16
   bool expands = false;           // spreads consecutive floats over the set lanes of a mask, and looks up 32 floats
   bool expands_words = false;     // the same with 16-bit elements
+  bool multiplies_bytes = false;  // adds up products of bytes, and expands bytes
+  bool multiplies_words = false;  // adds up products of 16-bit integers, in registers of 256 bits
+  bool permutes_8 = false;        // looks up 8 floats (AVX2)
 };
 
 }  // namespace pare::inline PARE_ABI
@@ -42,9 +45,9 @@ template <class A>
 inline constexpr bool has_32_registers = std::is_base_of_v<xsimd::avx512f, A> || std::is_base_of_v<xsimd::neon64, A>;
 
 /// AVX-512 has expansion and two-register permutes; its VBMI2, for which xsimd has no architecture before version 10,
-/// expands 16-bit elements too.
+/// expands 16-bit elements too, and with VNNI it multiplies bytes.
 template <class A>
-inline constexpr bool expands = std::is_base_of_v<xsimd::avx512f, A>;
+inline constexpr bool expands = std::is_base_of_v<xsimd::avx512cd, A>;
 template <class A>
 inline constexpr bool expands_words =
 #if defined(__AVX512VBMI2__)
@@ -52,9 +55,22 @@ inline constexpr bool expands_words =
 #else
     false;
 #endif
+template <class A>
+inline constexpr bool multiplies_bytes =
+#if defined(__AVX512VNNI__)
+    expands_words<A>;
+#else
+    false;
+#endif
+template <class A>
+inline constexpr bool multiplies_words = std::is_base_of_v<xsimd::avx2, A> || std::is_base_of_v<xsimd::avx512bw, A>;
 
 template <class A>
-inline constexpr machine machine_of = {lanes<A>, has_32_registers<A>, expands<A>, expands_words<A>};
+inline constexpr bool permutes_8 = std::is_base_of_v<xsimd::avx2, A>;
+
+template <class A>
+inline constexpr machine machine_of = {lanes<A>,           has_32_registers<A>,  expands<A>,   expands_words<A>,
+                                       multiplies_bytes<A>, multiplies_words<A>, permutes_8<A>};
 
 /// x86 before FMA: multiply_add rounds twice.
 template <class A>

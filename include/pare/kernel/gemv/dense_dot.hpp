@@ -8,8 +8,8 @@
 namespace pare::inline PARE_ABI {
 
 /// Reads W once: bound by the memory; beyond the caches at 95 % (float) and 90 to 100 % (bf16) of what a loop of loads
-/// reads. Prefetching 8 KB ahead brings bf16 from 85 to 95 % and takes 5 % from float; four accumulators are 3 % slower.
-/// Pruned elements are multiplied as zeros (see dense_tile_spmm).
+/// reads. Prefetching 8 KB ahead brings bf16 from 85 to 95 % and takes 5 % from float; four accumulators are 3 %
+/// slower. Pruned elements are multiplied as zeros (see dense_tile_spmm).
 template <weight_value T>
 struct dense_dot_gemv {
   using operand = dense<T>;

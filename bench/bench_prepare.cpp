@@ -43,7 +43,7 @@ void run_row(benchmark::State& state, extents shape, double s, index_t columns, 
 
 template <class F, class Make>
 void register_row(char const* op, extents shape, double s, index_t columns, Make make) {
-  std::string const name = row_name<typename F::value_type>(op, format_traits<F>::label(), shape, columns, s);
+  std::string const name = row_name(dtype_name<typename F::value_type>, op, format_traits<F>::label(), shape, columns, s);
   auto const body = [=](benchmark::State& state) { run_row<F>(state, shape, s, columns, make); };
   benchmark::RegisterBenchmark(name.c_str(), body)->Unit(benchmark::kMicrosecond);
 }
@@ -93,7 +93,7 @@ void register_formats() {
 void register_packing() {
   for (extents const shape : shapes())
     for (bool const token_major : {false, true}) {
-      std::string const name = row_name<float>("pack", "panel", shape, 128, 0.0) + (token_major ? "/tm" : "");
+      std::string const name = row_name("f32", "pack", "panel", shape, 128, 0.0) + (token_major ? "/tm" : "");
       auto const body = [=](benchmark::State& state) { pack_row(state, shape, 128, token_major); };
       benchmark::RegisterBenchmark(name.c_str(), body)->Unit(benchmark::kMicrosecond);
     }

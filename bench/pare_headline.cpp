@@ -40,9 +40,11 @@ constexpr std::array spmm_targets{target{0.2, 1.1, 1.25}, target{0.5, 1.8, 2.1},
 constexpr std::array token_major_targets{target{0.5, 1.75, 2.05}, target{0.7, 2.6, 3.1}, target{0.9, 5.2, 7.0}};
 constexpr std::array few_columns_targets{target{0.5, 1.4, 1.8}, target{0.7, 2.3, 3.0}, target{0.9, 6.5, 9.0}};
 constexpr std::array unshared_targets{target{0.5, 1.8, 2.05}};
+constexpr target shared_target{0.5, 1.9, 2.15};
 constexpr std::array block_targets{target{0.7, 3.0, 3.6}, target{0.9, 8.5, 10.5}};
 constexpr std::array decode_f32_targets{target{0.5, 1.75, 1.87}, target{0.7, 2.7, 3.0}, target{0.9, 4.2, 6.0}};
 constexpr std::array decode_bf16_targets{target{0.5, 1.65, 1.78}, target{0.7, 2.5, 2.75}, target{0.9, 3.3, 5.0}};
+constexpr std::array decode_int8_targets{target{0.5, 1.45, 1.57}, target{0.7, 2.0, 2.25}, target{0.9, 2.9, 3.6}};
 constexpr target decode_read_target{0.7, 0.88, 0.97};  // up to this sparsity
 constexpr std::array dlmc_targets{target{0.7, 2.4, 3.0}, target{0.9, 4.8, 7.0}};
 
@@ -81,6 +83,9 @@ void many_columns(headline& all, extents shape) {
   headline_group<float> group(all, shape, 128, false);
   add_random<bitmap<float>>(group, "spmm", spmm_targets);
   add_random<n_of_m_packed<2, 4, float>>(group, "2:4", unshared_targets);
+  group.add<bsr<16, 1, float>>(
+      row_of("2:4 shared by 16", shared_target.sparsity, {goal::over::best_dense, shared_target.must, shared_target.aim}),
+      [&] { return random_mask<n_of_m<2, 4, 16>>(group.scores(), 0.5); });
   add_random<bsr<16, 1, float>>(group, "bsr 16x1", block_targets);
   add_random<bsr<4, 4, float>>(group, "bsr 4x4", block_targets);
   print_rows(all, group.run());
@@ -98,17 +103,18 @@ void few_columns(headline& all, extents shape) {
   print_rows(all, group.run());
 }
 
-template <class T, class Targets>
+/// F is the sparse format, Dense the one of the dense weights.
+template <class F, class Dense, class Targets>
 void decode(headline& all, Targets const& targets) {
-  headline_group<T> group(all, decode_shape, 1, false, headline_group<T>::weights_from::memory);
+  using group_type = headline_group<typename F::value_type, Dense>;
+  group_type group(all, decode_shape, 1, false, group_type::weights_from::memory);
   for (target const& t : targets) {
     headline_row row =
-        row_of("decode " + std::string(dtype_name<T>), t.sparsity, {goal::over::own_dense, t.must, t.aim});
+        row_of("decode " + std::string(group_type::dtype()), t.sparsity, {goal::over::own_dense, t.must, t.aim});
     row.op = "decode";
     if (t.sparsity <= decode_read_target.sparsity)
       row.read_goal = {goal::over::best_dense, decode_read_target.must, decode_read_target.aim};
-    group.template add<bitmap<T>>(std::move(row),
-                                  [&] { return random_mask<unstructured>(group.scores(), t.sparsity); });
+    group.template add<F>(std::move(row), [&] { return random_mask<unstructured>(group.scores(), t.sparsity); });
   }
   print_rows(all, group.run());
 }
@@ -180,10 +186,8 @@ void wavegru(headline& all, index_t columns) {
 
 /// All that is measured, in the table's order.
 ///
-/// Still to come, each as a function like those above and a line here: int8 decode with group scales
-/// (11008 x 4096; 50 / 70 / 90 %: must 1.45 / 2.0 / 2.9, aim 1.57 / 2.25 / 3.6 over own dense int8), 2:4 shared by 16
-/// rows (must 1.9, aim 2.15 over best dense), and AVX2 kernels over OpenBLAS's Haswell kernels, which take a process of
-/// their own (50 / 90 %: must 1.6 / 6.5, aim 1.85 / 8.5).
+/// Still to come: AVX2 kernels over OpenBLAS's Haswell kernels, which take a process of their own (50 / 90 %: must
+/// 1.6 / 6.5, aim 1.85 / 8.5).
 std::vector<std::pair<std::string, std::function<void(headline&)>>> plan() {
   std::vector<std::pair<std::string, std::function<void(headline&)>>> steps;
   auto const for_shapes = [&](std::string const& title, void (*run)(headline&, extents)) {
@@ -194,8 +198,11 @@ std::vector<std::pair<std::string, std::function<void(headline&)>>> plan() {
   for_shapes("spmm n128", many_columns);
   for_shapes("spmm n128 token-major", token_major);
   for_shapes("spmm n32", few_columns);
-  steps.emplace_back("decode f32", [](headline& all) { decode<float>(all, decode_f32_targets); });
-  steps.emplace_back("decode bf16", [](headline& all) { decode<bf16>(all, decode_bf16_targets); });
+  steps.emplace_back("decode f32", [](headline& all) { decode<bitmap<float>, dense<float>>(all, decode_f32_targets); });
+  steps.emplace_back("decode bf16", [](headline& all) { decode<bitmap<bf16>, dense<bf16>>(all, decode_bf16_targets); });
+  steps.emplace_back("decode int8", [](headline& all) {
+    decode<quantised<128>, quantised<128>>(all, decode_int8_targets);
+  });
   steps.emplace_back("dlmc 0.7", [](headline& all) { dlmc(all, "0.7", dlmc_targets[0]); });
   steps.emplace_back("dlmc 0.9", [](headline& all) { dlmc(all, "0.9", dlmc_targets[1]); });
   steps.emplace_back("wavegru n1", [](headline& all) { wavegru(all, 1); });
@@ -205,7 +212,7 @@ std::vector<std::pair<std::string, std::function<void(headline&)>>> plan() {
 
 /// What a reader needs to know of the table, and whether the goals were reached.
 void print_footer(headline const& all) {
-  nlohmann::json const m = machine(all);
+  nlohmann::json const m = machine_of_run(all);
   auto const text = [&](char const* key) { return m[key].get<std::string>(); };
   std::printf("\n%s; compiled for %s by %s\n", text("cpu").c_str(), text("isa").c_str(), text("compiler").c_str());
   for (auto const& [name, version] : m["peers"].items())
@@ -255,7 +262,7 @@ void print_footer(headline const& all) {
 result<void> write_json(headline const& all, atomic_file file) {
   nlohmann::json rows = nlohmann::json::array();
   for (headline_row const& r : all.rows) rows.push_back(to_json(r));
-  nlohmann::json const out{{"machine", machine(all)}, {"rows", rows}};
+  nlohmann::json const out{{"machine", machine_of_run(all)}, {"rows", rows}};
   PARE_TRY_VOID(file.append(as_bytes(out.dump(1) + "\n")));
   return file.commit();
 }

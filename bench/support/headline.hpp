@@ -91,9 +91,14 @@ class headline {
 };
 
 /// Rows of one matrix shape, number of columns, layout and weight type, with one set of dense contenders for all.
-template <weight_value T>
+/// Dense is the format of the own dense contender; with codes of 8 bits no peer of another type takes part.
+template <weight_value T, sparse_format Dense = dense<T>>
 class headline_group {
+  static constexpr bool rounds_inputs = !std::is_same_v<Dense, dense<T>>;
+
  public:
+  static std::string_view dtype() { return rounds_inputs ? std::string_view("int8") : dtype_name<T>; }
+
   enum class weights_from { caches, memory };  // memory: no cache holds anything of W when a call begins
 
   headline_group(headline& all, extents shape, index_t columns, bool token_major,
@@ -114,20 +119,20 @@ class headline_group {
   void add(headline_row row, MakeMask make_mask) {
     std::string const end = row.name;
     row.format = format_traits<F>::label();
-    row.name = row_name<T>(row.op, row.format, shape_, columns_, row.sparsity) + (token_major_ ? "/tm" : "") +
+    row.name = row_name(dtype(), row.op, row.format, shape_, columns_, row.sparsity) + (token_major_ ? "/tm" : "") +
                (end.empty() ? "" : "/" + end);
     if (!all_.wants(row.name)) return;
     if (entries_.empty()) make_factors();
-    row.dtype = dtype_name<T>;
+    row.dtype = dtype();
     row.shape = shape_;
     row.columns = columns_;
     row.arch = simd::default_arch::name();
     row.token_major = token_major_;
 
     F format = compress<F>(values_, make_mask());
-    expected_product const expected(format, x_features_.span());
+    expected_product const expected(format, x_features_.span(), input_rounding);
     std::size_t const number = entries_.size();
-    if constexpr (std::is_same_v<T, float>)
+    if constexpr (std::is_same_v<T, float> && !rounds_inputs)
       if (all_.wants_sparse_peers(shape_)) {
         matrix<float> const w = decompress(format);
         for (contender& c : sparse_peers({w.span(), x_.data(), y_.data(), columns_, token_major_}))
@@ -174,6 +179,9 @@ class headline_group {
     std::vector<double> reads;
   };
 
+  /// Kernels for codes of 8 bits round x, which lies in [-1, 1], to as many: to 1/127, so by half of it.
+  static constexpr double input_rounding = rounds_inputs ? 0.5 / 127.0 : 0.0;
+
   static matrix<float> buffer(index_t floats) { return {1, floats + 16}; }  // a peer reads 16 bytes beyond
   [[nodiscard]] matrix_span<float const> x() const {
     matrix_span<float const> const given(x_.data(), token_major_ ? columns_ : shape_.cols,
@@ -210,12 +218,13 @@ class headline_group {
 
   void add_dense() {
     rounded_ = cast<T>(values_);
-    dense<T> format(rounded_);
-    expected_product const expected(format, x_features_.span());
+    Dense format = compress<Dense>(rounded_, mask(shape_, true));
+    expected_product const expected(format, x_features_.span(), input_rounding);
     auto const operand = std::make_shared<decltype(prepare(std::move(format), {.columns = columns_})) const>(
         prepare(std::move(format), {.columns = columns_}));
     std::string const row = "the dense contenders of " + entries_.front().row.name;
     admit({"own_dense", [this, operand] { matmul(*operand, x(), y()); }}, expected, 0, kind::dense, row);
+    if constexpr (rounds_inputs) return;
     T const* const input = [&] {
       if constexpr (std::is_same_v<T, float>) {
         return x_.data();

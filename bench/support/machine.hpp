@@ -41,7 +41,7 @@ inline bool openblas_is_fair() {
 #endif
 }
 
-inline nlohmann::json machine(headline const& run) {
+inline nlohmann::json machine_of_run(headline const& run) {
   nlohmann::json peers = nlohmann::json::object();
   for (auto const& [name, version] : dense_peer_versions()) peers[name] = version;
   for (auto const& [name, version] : sparse_peer_versions()) peers[name] = version;

@@ -126,12 +126,12 @@ weights<F> const& weights_of(extents shape, double s) {
 }
 
 /// op/format/dtype/MxK/nN/sSPARSITY/arch
-template <class T>
-std::string row_name(std::string const& op, std::string const& format, extents shape, index_t columns, double s) {
+inline std::string row_name(std::string_view dtype, std::string const& op, std::string const& format, extents shape,
+                            index_t columns, double s) {
   char rounded[16];
   std::snprintf(rounded, sizeof rounded, "%.2f", s);
   std::string const size = std::to_string(shape.rows) + "x" + std::to_string(shape.cols);
-  return op + "/" + format + "/" + std::string(dtype_name<T>) + "/" + size + "/n" + std::to_string(columns) + "/s" +
+  return op + "/" + format + "/" + std::string(dtype) + "/" + size + "/n" + std::to_string(columns) + "/s" +
          rounded + "/" + simd::default_arch::name();
 }
 

@@ -92,7 +92,7 @@ void register_products(char const* op, bool many, std::vector<index_t> const& co
         for (index_t const n : columns)
           for (bool const token_major : layouts) {
             std::string const name =
-                row_name<typename F::value_type>(op, label, shape, n, s) + (token_major ? "/tm" : "");
+                row_name(dtype_name<typename F::value_type>, op, label, shape, n, s) + (token_major ? "/tm" : "");
             auto const body = [=](benchmark::State& state) { product_row<F, Kernel>(state, shape, s, n, token_major); };
             benchmark::RegisterBenchmark(name.c_str(), body)->Unit(benchmark::kMicrosecond);
           }

@@ -13,9 +13,9 @@ namespace pare::bench {
 /// X, which large products need.
 class expected_product {
  public:
-  /// w (M, K); x (K, N) with rows without gaps, |x| <= 1. O(nnz N).
+  /// w (M, K); x (K, N) with rows without gaps, |x| <= 1. `input_rounding`: by how much kernels may round an x. O(nnz N).
   template <sparse_format F>
-  expected_product(F const& w, matrix_span<float const> x)
+  expected_product(F const& w, matrix_span<float const> x, double input_rounding = 0.0)
       : columns_(x.cols), values_(static_cast<std::size_t>(w.shape().rows * x.cols)) {
     for (index_t r = 0; r < w.shape().rows; ++r) {
       double* const sums = values_.data() + r * columns_;
@@ -26,7 +26,7 @@ class expected_product {
         for (index_t n = 0; n < columns_; ++n) sums[n] += value * static_cast<double>(x_row[n]);
         magnitude += std::abs(value);
       });
-      bounds_.push_back(2.0 * static_cast<double>(w.row_nnz(r) + 2) * 0x1p-24 * magnitude);
+      bounds_.push_back((2.0 * static_cast<double>(w.row_nnz(r) + 2) * 0x1p-24 + input_rounding) * magnitude);
     }
   }
 

@@ -273,7 +273,7 @@ struct operands_of<bsr<R, C, T>> {
 };
 template <weight_value T>
 struct operands_of<dense<T>> {
-  using type = operand_list<dense<T>, dense_tiles<T>, column_major<T>>;
+  using type = operand_list<dense<T>, dense_tiles<T>, bitmap_stream<T>, column_major<T>>;  // the stream: 2 to 8 columns
 };
 /// The operands of 8-bit codes round x (see matmul); those of floats, chosen for many columns, do not.
 template <index_t G>

@@ -124,9 +124,9 @@ struct kernels_of<row_pairs<T>> {
   /// A stored element costs half a multiply-add of the panel's width, a row and 64 columns the trip of its sums. Narrow
   /// panels wait for the latency of their few sums.
   static double cycles(matmul_shape const& s) noexcept {
-    double const panel = s.vectors() < 4.0 ? s.vectors() : 4.0;
+    double const panel = s.vectors() < 2.0 ? 1.0 : s.vectors() < 4.0 ? 2.0 : 4.0;
     double const work =
-        s.stored() * s.vectors() * (panel < 4.0 ? 1.5 / panel : 0.53) + 0.055 * s.size() * s.vectors();
+        s.stored() * s.vectors() * (panel < 4.0 ? 1.2 / panel : 0.53) + 0.055 * s.size() * s.vectors();
     return detail::overlapped(work, s.stored() * static_cast<double>(sizeof(T)) + 0.19 * s.size());
   }
 };
@@ -145,13 +145,13 @@ struct kernels_of<sliced_ell<T>> {
   }
 };
 
-template <index_t H, index_t C, weight_value T>
-struct kernels_of<column_blocks<H, C, T>> {
-  using spmm = column_blocks_spmm<H, C, T>;
+template <index_t R, index_t C, weight_value T>
+struct kernels_of<column_blocks<R, C, T>> {
+  using spmm = column_blocks_spmm<R, C, T>;
   using list = kernel_list<spmm>;
 
   static double cycles(matmul_shape const& s) noexcept {
-    return detail::overlapped(0.6 * s.stored() * s.vectors(), s.stored() * static_cast<double>(sizeof(T)));
+    return detail::overlapped(0.64 * s.stored() * s.vectors(), s.stored() * static_cast<double>(sizeof(T)));
   }
 };
 
@@ -266,9 +266,9 @@ struct operands_of {
                             column_major<value_type>>;
 };
 template <index_t R, index_t C, weight_value T>
-  requires(tile_height<R> > 0)
+  requires(R % 4 == 0)
 struct operands_of<bsr<R, C, T>> {
-  using type = operand_list<column_blocks<tile_height<R>, C, T>, row_pairs<T>, sliced_ell<T>, bitmap_stream<T>,
+  using type = operand_list<column_blocks<R, C, T>, row_pairs<T>, sliced_ell<T>, bitmap_stream<T>,
                             windowed_ell<T>, bsr<R, C, T>, dense<T>, dense_tiles<T>, column_major<T>>;
 };
 template <weight_value T>

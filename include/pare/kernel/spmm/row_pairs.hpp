@@ -113,36 +113,58 @@ template <class A, index_t Vectors, bool First, class Store>
   constexpr index_t lanes = simd::lanes<A>;
   constexpr index_t stride = Vectors * lanes;
   constexpr index_t line = 64 / static_cast<index_t>(sizeof(T));  // values
+  // Eight sums or more are needed to hide the latency of a multiply-add: narrow panels sum in several chains.
+  constexpr index_t chains = Vectors == 1 ? 4 : Vectors == 2 ? 2 : 1;
   for (; p != end; ++p) {
-    floats sum_a[Vectors];
-    floats sum_b[Vectors];
+    floats sum_a[chains][Vectors];
+    floats sum_b[chains][Vectors];
     for (index_t t = 0; t < Vectors; ++t) {
-      sum_a[t] = First ? floats(0.0f) : floats::load_aligned(sums + p->row_a * stride + t * lanes);
-      sum_b[t] = First ? floats(0.0f) : floats::load_aligned(sums + p->row_b * stride + t * lanes);
+      sum_a[0][t] = First ? floats(0.0f) : floats::load_aligned(sums + p->row_a * stride + t * lanes);
+      sum_b[0][t] = First ? floats(0.0f) : floats::load_aligned(sums + p->row_b * stride + t * lanes);
     }
+    for (index_t c = 1; c < chains; ++c)
+      for (index_t t = 0; t < Vectors; ++t) sum_a[c][t] = sum_b[c][t] = floats(0.0f);
     for (index_t n = 0; n < 2 * (p->both + p->only); n += line) __builtin_prefetch(v + 16 * line + n);
     std::uint64_t both = p->a & p->b;
     std::uint64_t only_a = p->a & ~both;
     std::uint64_t only_b = p->b & ~both;
-    for (int n = p->both; n > 0; --n, both &= both - 1, v += 2) {
-      float const* const c = columns + std::countr_zero(both) * stride;
+    auto const shared = [&](floats* to_a, floats* to_b) {  // the next column of both rows
+      float const* const at = columns + std::countr_zero(both) * stride;
       auto const [weight_a, weight_b] = simd::broadcast_pair<A>(v);
+      both &= both - 1;
+      v += 2;
       for (index_t t = 0; t < Vectors; ++t) {
-        floats const at = simd::in_register<A>(floats::load_aligned(c + t * lanes));
-        sum_a[t] = simd::multiply_add<A>(weight_a, at, sum_a[t]);
-        sum_b[t] = simd::multiply_add<A>(weight_b, at, sum_b[t]);
+        floats const x = simd::in_register<A>(floats::load_aligned(at + t * lanes));
+        to_a[t] = simd::multiply_add<A>(weight_a, x, to_a[t]);
+        to_b[t] = simd::multiply_add<A>(weight_b, x, to_b[t]);
       }
-    }
-    for (int n = p->only; n > 0; --n, only_a &= only_a - 1, only_b &= only_b - 1, v += 2) {
-      float const* const c_a = columns + std::countr_zero(only_a) * stride;
-      float const* const c_b = columns + std::countr_zero(only_b) * stride;
+    };
+    auto const single = [&](floats* to_a, floats* to_b) {  // the next column of each row
+      float const* const at_a = columns + std::countr_zero(only_a) * stride;
+      float const* const at_b = columns + std::countr_zero(only_b) * stride;
       auto const [weight_a, weight_b] = simd::broadcast_pair<A>(v);
+      only_a &= only_a - 1;
+      only_b &= only_b - 1;
+      v += 2;
       for (index_t t = 0; t < Vectors; ++t) {
-        sum_a[t] = simd::multiply_add<A>(weight_a, floats::load_aligned(c_a + t * lanes), sum_a[t]);
-        sum_b[t] = simd::multiply_add<A>(weight_b, floats::load_aligned(c_b + t * lanes), sum_b[t]);
+        to_a[t] = simd::multiply_add<A>(weight_a, floats::load_aligned(at_a + t * lanes), to_a[t]);
+        to_b[t] = simd::multiply_add<A>(weight_b, floats::load_aligned(at_b + t * lanes), to_b[t]);
       }
-    }
-    store(*p, sum_a, sum_b);
+    };
+    auto const repeat = [&](int n, auto const& step) {
+      for (; n >= chains; n -= static_cast<int>(chains))
+        for (index_t c = 0; c < chains; ++c) step(sum_a[c], sum_b[c]);
+      if constexpr (chains > 1)
+        for (; n > 0; --n) step(sum_a[0], sum_b[0]);
+    };
+    repeat(p->both, shared);
+    repeat(p->only, single);
+    for (index_t c = 1; c < chains; ++c)
+      for (index_t t = 0; t < Vectors; ++t) {
+        sum_a[0][t] = sum_a[0][t] + sum_a[c][t];
+        sum_b[0][t] = sum_b[0][t] + sum_b[c][t];
+      }
+    store(*p, sum_a[0], sum_b[0]);
   }
   return v;
 }

@@ -39,8 +39,9 @@ template <class T, class Term>
       n, x[0], [x](index_t i) { return x[i]; }, [](float a, float b) { return b > a ? b : a; });
 }
 
-/// True where none of n values is NaN or infinite.
-[[nodiscard]] inline bool all_finite(float const* x, index_t n) {
+/// True where none of n values is NaN or infinite. Kernels give their architecture, so that each has a copy of its own.
+template <class Architecture = void>
+[[nodiscard]] bool all_finite(float const* x, index_t n) {
   return sum_of<float>(n, [x](index_t i) { return x[i] * 0.0f; }) == 0.0f;  // Inf * 0 and NaN * 0 are NaN
 }
 

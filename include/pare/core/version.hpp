@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Version, and the inline namespace that every declaration of pare lives in.
 //
-// The namespace names the version *and* the contract policy (see contract.hpp): translation units built
-// with different policies then differ in their symbols, and mixing them is a link error, not an ODR bug.
+// The namespace names the version *and* what changes inline code: the contract policy (see contract.hpp) and whether
+// kernels are chosen at run time (see kernel/dispatch.hpp). Translation units built differently then differ in their
+// symbols, and mixing them is a link error, not an ODR bug.
 #pragma once
 
 #define PARE_VERSION_MAJOR 0
@@ -14,8 +15,17 @@
 // exceptions that is the only choice.
 #if !defined(PARE_CONTRACT_TERMINATE) && defined(__cpp_exceptions)
 #define PARE_CONTRACT_THROW 1
-#define PARE_ABI v0_1_throw
 #else
 #define PARE_CONTRACT_THROW 0
+#endif
+
+// PARE_DISPATCH is set by the CMake function pare_add_dispatch, never by hand: it needs the kernels that it builds.
+#if defined(PARE_DISPATCH) && PARE_CONTRACT_THROW
+#define PARE_ABI v0_1_throw_dispatch
+#elif defined(PARE_DISPATCH)
+#define PARE_ABI v0_1_terminate_dispatch
+#elif PARE_CONTRACT_THROW
+#define PARE_ABI v0_1_throw
+#else
 #define PARE_ABI v0_1_terminate
 #endif

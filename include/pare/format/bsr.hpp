@@ -49,7 +49,7 @@ class bsr {
   [[nodiscard]] index_t blocks() const noexcept { return static_cast<index_t>(block_column_.size()); }
   /// Every stored block is full.
   [[nodiscard]] bool full_blocks() const noexcept { return stored_.empty(); }
-  [[nodiscard]] index_t row_nnz(index_t r) const noexcept {
+  [[nodiscard, gnu::always_inline]] index_t row_nnz(index_t r) const noexcept {
     index_t n = 0;
     for_each_in_row(r, [&](index_t, T) { ++n; });
     return n;
@@ -67,8 +67,8 @@ class bsr {
   /// R rows of C values.
   [[nodiscard]] T const* block_values(index_t b) const noexcept { return values_.data() + b * (R * C); }
 
-  template <class F>
-  void for_each_in_row(index_t r, F&& f) const {
+  template <class F>  // always inlined, as row_nnz: kernel units must not share it (see kernel/dispatch.hpp)
+  [[gnu::always_inline]] void for_each_in_row(index_t r, F&& f) const {
     for (index_t b = block_begin(r / R); b < block_end(r / R); ++b) {
       index_t const first = b * (R * C) + (r % R) * C;
       for (index_t c = 0; c < C; ++c)

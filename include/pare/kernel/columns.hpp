@@ -22,7 +22,7 @@ x_columns pack_columns(matrix_span<float const> x, index_t first) {
   index_t const count = x.cols - first < most_columns ? x.cols - first : most_columns;
   auto const width = static_cast<index_t>(std::bit_ceil(static_cast<std::size_t>(count)));
   index_t const size = round_up(x.rows, mask::word_bits) * width;
-  float* const out = scratch(1, size);
+  float* const out = scratch<A>(1, size);
   for (index_t k0 = 0; k0 * width < size; k0 += run)
     for (index_t j = 0; j < width; ++j) {
       float* const to = out + k0 * width + j * run;
@@ -31,7 +31,7 @@ x_columns pack_columns(matrix_span<float const> x, index_t first) {
       for (index_t i = 0; i < n; ++i) to[i] = x(k0 + i, first + j);
       for (index_t i = n; i < run; ++i) to[i] = 0.0f;
     }
-  return {out, width, count, first, all_finite(out, size)};
+  return {out, width, count, first, all_finite<A>(out, size)};
 }
 
 }  // namespace pare::inline PARE_ABI::detail

@@ -2,6 +2,7 @@
 // What happens to an accumulator before it is stored: bias, activation, residual, scale.
 //
 // Composed at compile time with |, applied from left to right in registers: `bias{b} | gelu{}` is gelu(W x + b).
+// Always inlined: for V = float the instruction set is not in the name (see dispatch.hpp).
 #pragma once
 
 #include <cmath>
@@ -27,7 +28,7 @@ concept epilogue = std::copy_constructible<E> && E::is_epilogue && requires(E co
 struct identity {
   static constexpr bool is_epilogue = true;
   template <class V>
-  V operator()(V v, index_t, index_t) const noexcept {
+  [[gnu::always_inline]] V operator()(V v, index_t, index_t) const noexcept {
     return v;
   }
 };
@@ -37,7 +38,7 @@ struct bias {
   static constexpr bool is_epilogue = true;
   std::span<float const> values;
   template <class V>
-  V operator()(V v, index_t row, index_t) const noexcept {
+  [[gnu::always_inline]] V operator()(V v, index_t row, index_t) const noexcept {
     return v + V(values[static_cast<std::size_t>(row)]);
   }
 };
@@ -48,7 +49,7 @@ struct affine {
   std::span<float const> scale;
   std::span<float const> shift;
   template <class V>
-  V operator()(V v, index_t row, index_t) const noexcept {
+  [[gnu::always_inline]] V operator()(V v, index_t row, index_t) const noexcept {
     auto const r = static_cast<std::size_t>(row);
     return v * V(scale[r]) + V(shift[r]);
   }
@@ -59,7 +60,7 @@ struct scaled {
   static constexpr bool is_epilogue = true;
   float factor = 1.0f;
   template <class V>
-  V operator()(V v, index_t, index_t) const noexcept {
+  [[gnu::always_inline]] V operator()(V v, index_t, index_t) const noexcept {
     return v * V(factor);
   }
 };
@@ -69,7 +70,7 @@ struct residual {
   static constexpr bool is_epilogue = true;
   matrix_span<float const> values;
   template <class V>
-  V operator()(V v, index_t row, index_t col) const noexcept {
+  [[gnu::always_inline]] V operator()(V v, index_t row, index_t col) const noexcept {
     if constexpr (std::is_same_v<V, float>) {
       return v + values(row, col);
     } else {
@@ -86,7 +87,7 @@ struct residual {
 struct relu {
   static constexpr bool is_epilogue = true;
   template <class V>
-  V operator()(V v, index_t, index_t) const noexcept {
+  [[gnu::always_inline]] V operator()(V v, index_t, index_t) const noexcept {
     if constexpr (std::is_same_v<V, float>) {
       return v < 0.0f ? 0.0f : v;
     } else {
@@ -99,7 +100,7 @@ struct relu {
 struct silu {
   static constexpr bool is_epilogue = true;
   template <class V>
-  V operator()(V v, index_t, index_t) const noexcept {
+  [[gnu::always_inline]] V operator()(V v, index_t, index_t) const noexcept {
     using std::exp;
     return v / (V(1.0f) + exp(-v));
   }
@@ -109,7 +110,7 @@ struct silu {
 struct gelu {
   static constexpr bool is_epilogue = true;
   template <class V>
-  V operator()(V v, index_t, index_t) const noexcept {
+  [[gnu::always_inline]] V operator()(V v, index_t, index_t) const noexcept {
     using std::erf;
     return V(0.5f) * v * (V(1.0f) + erf(v * V(0.70710678118654752f)));
   }
@@ -119,7 +120,7 @@ struct gelu {
 struct tanh_activation {
   static constexpr bool is_epilogue = true;
   template <class V>
-  V operator()(V v, index_t, index_t) const noexcept {
+  [[gnu::always_inline]] V operator()(V v, index_t, index_t) const noexcept {
     using std::tanh;
     return tanh(v);
   }
@@ -132,7 +133,7 @@ struct composed {
   First first;
   Second second;
   template <class V>
-  V operator()(V v, index_t row, index_t col) const noexcept {
+  [[gnu::always_inline]] V operator()(V v, index_t row, index_t col) const noexcept {
     return second(first(v, row, col), row, col);
   }
 };
@@ -156,7 +157,7 @@ struct layer_epilogue {
   activation act = activation::none;
 
   template <class V>
-  V operator()(V v, index_t row, index_t col) const noexcept {
+  [[gnu::always_inline]] V operator()(V v, index_t row, index_t col) const noexcept {
     auto const r = static_cast<std::size_t>(row);
     if (!scale.empty()) v = v * V(scale[r]);
     if (!bias.empty()) v = v + V(bias[r]);

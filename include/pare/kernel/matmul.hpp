@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // y = epilogue(W x): shapes, layouts and threads around the kernels.
+//
+// Where kernels are chosen at run time, what is in detail runs inside of kernel units, and so carries the architecture A
+// in its type (see dispatch.hpp). The public functions check what they are given before.
 #pragma once
 
 #include <pare/core/reduce.hpp>
 #include <pare/kernel/columns.hpp>
+#include <pare/kernel/dispatch.hpp>
 #include <pare/kernel/execution.hpp>
 #include <pare/kernel/int8_columns.hpp>
 #include <pare/kernel/kernel.hpp>
@@ -21,7 +25,7 @@ struct at_column {
   E const& e;
   index_t column;
   template <class V>
-  V operator()(V v, index_t row, index_t) const noexcept {
+  [[gnu::always_inline]] V operator()(V v, index_t row, index_t) const noexcept {
     return e(v, row, column);
   }
 };
@@ -31,7 +35,7 @@ inline constexpr index_t parallel_threshold = 200'000;
 
 /// At which multiples of rows the work may be cut.
 template <operand O>
-[[nodiscard]] index_t block_rows(O const& w) noexcept {
+[[nodiscard, gnu::always_inline]] inline index_t block_rows(O const& w) noexcept {
   if constexpr (requires { w.block_rows(); }) {
     return w.block_rows();
   } else {
@@ -41,7 +45,7 @@ template <operand O>
 
 /// Rows [0, rows) cut into at most `parts` runs of about equal weight (stored elements, plus one for the row itself), at
 /// multiples of block_rows(w). Writes parts + 1 ends and returns the number of runs.
-template <operand O>
+template <class A, operand O>
 index_t split_rows(O const& w, index_t parts, index_t* ends) {
   index_t const rows = w.shape().rows;
   index_t const step = block_rows(w);
@@ -88,7 +92,7 @@ class panel_product {
   void reserve() {
     index_t const last = panels() - 1;
     size_ = rows_ * (last * width_ + vectors(last) * lanes);
-    packed_ = scratch(0, size_);
+    packed_ = scratch<A>(0, size_);
   }
   void pack(index_t panel) const noexcept {
     pack_panel<A>(x_, panel * width_, columns(panel), vectors(panel) * lanes, request_.block,
@@ -96,7 +100,7 @@ class panel_product {
   }
   /// After all panels are packed.
   void look_at_panels() {
-    if constexpr (stores_zeros<operand_type>) only_stored_ = !w_.keeps_all() && !all_finite(packed_, size_);
+    if constexpr (stores_zeros<operand_type>) only_stored_ = !w_.keeps_all() && !all_finite<A>(packed_, size_);
   }
 
   /// Rows [r0, r1) of panels [p0, p1).
@@ -132,7 +136,7 @@ class panel_product {
     bool const direct = y_.col_stride == 1 && columns(panel) == width;
     y_tile const y{y_.data + x.first_column, y_.row_stride, 0};
     y_tile tile{};
-    if (!direct || request_.needs_sums) tile = {scratch(2, (r1 - r0) * width), width, r0};
+    if (!direct || request_.needs_sums) tile = {scratch<A>(2, (r1 - r0) * width), width, r0};
     K::template run<A>(w_, x, tile.data, direct ? y : tile, e_, r0, r1);
     if (!direct) unpack_tile<A>(tile.data, width, columns(panel), y_.row_range(r0, r1 - r0), x.first_column);
   }
@@ -150,18 +154,12 @@ class panel_product {
   bool only_stored_ = false;
 };
 
-}  // namespace detail
-
-/// The multiplication with one given kernel: y = e(W x). See `matmul` for shapes and errors.
-template <class Kernel, class A = simd::default_arch, epilogue E = identity, execution X = sequential>
-void matmul_with(typename Kernel::operand const& w, matrix_span<float const> x, matrix_span<float> y, E const& e = {},
-                 X&& exec = X{}) {
+/// The multiplication with one kernel, nothing checked.
+template <class Kernel, class A, epilogue E, class Exec>
+void multiply_with(typename Kernel::operand const& w, matrix_span<float const> x, matrix_span<float> y, E const& e,
+                   Exec& exec) {
   index_t const rows = w.shape().rows;
   index_t const cols = w.shape().cols;
-  PARE_EXPECTS(x.rows == cols,
-               "matmul: x must have one row per input of W (pass token-major activations as .transposed())");
-  PARE_EXPECTS(y.rows == rows, "matmul: y must have one row per output of W");
-  PARE_EXPECTS(x.cols == y.cols, "matmul: x and y must have equally many columns");
   if (rows == 0 || y.cols == 0) return;
 
   index_t const threads = w.nnz() * y.cols < detail::parallel_threshold ? 1 : exec.concurrency();
@@ -169,7 +167,7 @@ void matmul_with(typename Kernel::operand const& w, matrix_span<float const> x, 
   index_t ends[most_parts + 1];
   // Four runs a thread even out what the weights do not show.
   index_t const wanted = threads == 1 ? 1 : threads * 4;
-  index_t const parts = detail::split_rows(w, wanted < most_parts ? wanted : most_parts, ends);
+  index_t const parts = detail::split_rows<A>(w, wanted < most_parts ? wanted : most_parts, ends);
   auto const share = [&](index_t n, auto const& body) {
     if (threads == 1) {
       for (index_t i = 0; i < n; ++i) body(i);
@@ -179,10 +177,10 @@ void matmul_with(typename Kernel::operand const& w, matrix_span<float const> x, 
   };
 
   if constexpr (gemv_kernel<Kernel>) {
-    PARE_EXPECTS(y.cols == 1, "matmul: a GEMV kernel takes one column");
-    float const* const vector = detail::pack_vector(x, detail::scratch(1, cols));
+    float const* const vector = detail::pack_vector<A>(x, detail::scratch<A>(1, cols));
     bool only_stored = false;
-    if constexpr (detail::stores_zeros<typename Kernel::operand>) only_stored = !w.keeps_all() && !all_finite(vector, cols);
+    if constexpr (detail::stores_zeros<typename Kernel::operand>)
+      only_stored = !w.keeps_all() && !all_finite<A>(vector, cols);
     share(parts, [&](index_t part) {
       if constexpr (detail::stores_zeros<typename Kernel::operand>) {
         using every_one = generic_gemv<typename Kernel::operand>;
@@ -200,13 +198,13 @@ void matmul_with(typename Kernel::operand const& w, matrix_span<float const> x, 
     if constexpr (Kernel::template runs_on<A>) {
       constexpr index_t group = Kernel::group;
       int8_columns columns;
-      float* const memory = detail::scratch(1, detail::int8_floats<group>(cols, x.cols));
+      float* const memory = detail::scratch<A>(1, detail::int8_floats<group>(cols, x.cols));
       if (detail::quantise_columns<A, group>(x, memory, columns))
         return share(parts, [&](index_t part) {
           Kernel::template run<A>(w, columns, y, e, ends[part], ends[part + 1]);
         });
     }
-    matmul_with<generic_spmm<typename Kernel::operand>, A>(w, x, y, e, exec);
+    multiply_with<generic_spmm<typename Kernel::operand>, A>(w, x, y, e, exec);
   } else {
     detail::panel_product<Kernel, A, E> product(w, x, y, e);
     product.reserve();
@@ -223,6 +221,42 @@ void matmul_with(typename Kernel::operand const& w, matrix_span<float const> x, 
   }
 }
 
+/// The multiplication with the operand's kernel for so many columns, nothing checked.
+template <class A, operand O, epilogue E, class Exec>
+void multiply(O const& w, matrix_span<float const> x, matrix_span<float> y, E const& e, Exec& exec) {
+  if constexpr (requires { typename kernels_of<O>::gemv; }) {
+    if (x.cols == 1) return multiply_with<typename kernels_of<O>::gemv, A>(w, x, y, e, exec);
+  }
+  constexpr bool has_spmm = requires { typename kernels_of<O>::spmm; };
+  if constexpr (requires { typename kernels_of<O>::few; }) {
+    if (!has_spmm || x.cols <= most_columns) return multiply_with<typename kernels_of<O>::few, A>(w, x, y, e, exec);
+  }
+  if constexpr (has_spmm) {
+    multiply_with<typename kernels_of<O>::spmm, A>(w, x, y, e, exec);
+  } else if constexpr (requires { typename kernels_of<O>::gemv; }) {
+    for (index_t n = 0; n < x.cols; ++n)
+      multiply_with<typename kernels_of<O>::gemv, A>(w, x.col_range(n, 1), y.col_range(n, 1), at_column<E>{e, n}, exec);
+  }
+}
+
+inline void expect_shapes(extents w, extents x, extents y) {
+  PARE_EXPECTS(x.rows == w.cols,
+               "matmul: x must have one row per input of W (pass token-major activations as .transposed())");
+  PARE_EXPECTS(y.rows == w.rows, "matmul: y must have one row per output of W");
+  PARE_EXPECTS(x.cols == y.cols, "matmul: x and y must have equally many columns");
+}
+
+}  // namespace detail
+
+/// The multiplication with one given kernel: y = e(W x). See `matmul` for shapes and errors.
+template <class Kernel, class A = simd::default_arch, epilogue E = identity, execution X = sequential>
+void matmul_with(typename Kernel::operand const& w, matrix_span<float const> x, matrix_span<float> y, E const& e = {},
+                 X&& exec = X{}) {
+  detail::expect_shapes(w.shape(), x.shape(), y.shape());
+  if constexpr (gemv_kernel<Kernel>) PARE_EXPECTS(y.cols == 1, "matmul: a GEMV kernel takes one column");
+  detail::multiply_with<Kernel, A>(w, x, y, e, exec);
+}
+
 /// y = e(W x) with the operand's kernels: the one for a single column where N = 1 and it has one, else that for many.
 ///
 /// Shapes:     W (M, K); x (K, N), any strides (token-major activations (N, K) as `x.transposed()`); y (M, N), any
@@ -236,7 +270,8 @@ void matmul_with(typename Kernel::operand const& w, matrix_span<float const> x, 
 ///             s = max|x| / 127: y is W times the rounded x, and |y - W x| <= sum over groups of (s / 2) sum |w|, up to
 ///             float rounding. With Inf or NaN anywhere in x nothing is rounded.
 /// Threads:    rows are shared out by stored elements; small products run on the calling thread.
-template <class A = simd::default_arch, class Operand, matrix_view X, matrix_view Y, epilogue E = identity,
+/// A:          the architecture that W was laid out for; where none is named, W is for machine_for<Operand>().
+template <class A = simd::best_arch, class Operand, matrix_view X, matrix_view Y, epilogue E = identity,
           execution Exec = sequential>
   requires operand<Operand>
 void matmul(Operand const& w, X const& x, Y&& y, E const& e = {}, Exec&& exec = Exec{}) {
@@ -244,21 +279,11 @@ void matmul(Operand const& w, X const& x, Y&& y, E const& e = {}, Exec&& exec = 
                 "pare::matmul: activations are float; weights may be float or bf16");
   auto const in = as_span(x);
   auto const out = as_mutable_span(y);
-  if constexpr (requires { typename kernels_of<Operand>::gemv; }) {
-    if (in.cols == 1) return matmul_with<typename kernels_of<Operand>::gemv, A>(w, in, out, e, exec);
-  }
-  constexpr bool has_spmm = requires { typename kernels_of<Operand>::spmm; };
-  if constexpr (requires { typename kernels_of<Operand>::few; }) {
-    if (!has_spmm || in.cols <= detail::most_columns)
-      return matmul_with<typename kernels_of<Operand>::few, A>(w, in, out, e, exec);
-  }
-  if constexpr (has_spmm) {
-    matmul_with<typename kernels_of<Operand>::spmm, A>(w, in, out, e, exec);
-  } else if constexpr (requires { typename kernels_of<Operand>::gemv; }) {
-    PARE_EXPECTS(in.cols == out.cols, "matmul: x and y must have equally many columns");
-    for (index_t n = 0; n < in.cols; ++n)
-      matmul_with<typename kernels_of<Operand>::gemv, A>(w, in.col_range(n, 1), out.col_range(n, 1),
-                                                         detail::at_column<E>{e, n}, exec);
+  detail::expect_shapes(w.shape(), in.shape(), out.shape());
+  if constexpr (detail::is_dispatched<A, Operand>) {
+    detail::multiply_dispatched(w, in, out, e, exec);
+  } else {
+    detail::multiply<detail::compiled_arch<A>>(w, in, out, e, exec);
   }
 }
 

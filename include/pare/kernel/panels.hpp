@@ -16,14 +16,15 @@
 namespace pare::inline PARE_ABI::detail {
 
 /// Working memory of one thread; grows to the largest size asked for and stays. Slot 0: packed X, slot 1: a vector x,
-/// slot 2: a tile of Y.
-inline float* scratch(int slot, index_t floats) {
+/// slot 2: a tile of Y, slot 3: a product that waits for its epilogue. (A: see dispatch.hpp.)
+template <class A>
+float* scratch(int slot, index_t floats) {
   struct buffer {
     float* data = nullptr;
     index_t size = 0;
     ~buffer() { ::operator delete (data, std::align_val_t{alignment}); }
   };
-  thread_local buffer buffers[3];
+  thread_local buffer buffers[4];
   buffer& b = buffers[slot];
   if (floats > b.size) {
     ::operator delete (b.data, std::align_val_t{alignment});
@@ -109,7 +110,8 @@ void unpack_tile(float const* tile, index_t width, index_t count, matrix_span<fl
 }
 
 /// A vector x (K, 1) as consecutive floats, copied to `out` only where it is strided.
-inline float const* pack_vector(matrix_span<float const> x, float* out) noexcept {
+template <class A>
+float const* pack_vector(matrix_span<float const> x, float* out) noexcept {
   if (x.row_stride == 1) return x.data;
   for (index_t k = 0; k < x.rows; ++k) out[k] = x(k, 0);
   return out;

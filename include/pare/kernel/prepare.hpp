@@ -104,13 +104,21 @@ template <operand O, sparse_format F>
   return kernels_of<O>::cycles(shape);
 }
 
+/// The shape with what the cost model wants to know of the machine that multiplies with O.
+template <operand O>
+[[nodiscard]] matmul_shape on_its_machine(matmul_shape shape) {
+  shape.target = machine_for<O>();
+  return shape;
+}
+
 /// Lays out the best of the operands: by the cost model, or measured among those within four times its best.
 template <class... O, sparse_format F>
 [[nodiscard]] prepared<F> best_of(operand_list<O...>, F format, prepare_options const& options) {
-  constexpr machine here = simd::machine_of<simd::default_arch>;
-  matmul_shape const shape{format.shape(), format.nnz(), std::max<index_t>(options.columns, 1), here,
-                           1.0 - options.zero_inputs};
-  double const cycles[] = {estimated_cycles<O>(format, shape, options)...};
+  matmul_shape const shape{.weights = format.shape(),
+                           .nnz = format.nnz(),
+                           .columns = std::max<index_t>(options.columns, 1),
+                           .live = 1.0 - options.zero_inputs};
+  double const cycles[] = {estimated_cycles<O>(format, on_its_machine<O>(shape), options)...};
   double const least = *std::min_element(std::begin(cycles), std::end(cycles));
   PARE_EXPECTS(least < never, "prepare: no operand of this name can hold the format");
   double const limit = options.autotune ? 4.0 * least : least;
@@ -126,7 +134,7 @@ template <class... O, sparse_format F>
       best_seconds = seconds;
       as_it_is = true;
     } else {
-      Operand laid_out = lay_out<Operand>(format, here, shape.columns);
+      Operand laid_out = lay_out<Operand>(format, machine_for<Operand>(), shape.columns);
       double const seconds = options.autotune ? seconds_of_matmul(laid_out, shape.columns) : 0.0;
       if (seconds >= best_seconds) return;
       best_seconds = seconds;
@@ -153,12 +161,11 @@ template <sparse_format F>
 /// be faster than the dense ones for W (M, K) and N columns on this architecture; 1 where it never is.
 template <weight_value T = float>
 [[nodiscard]] inline sparsity break_even(extents weights, index_t columns) {
-  constexpr machine here = simd::machine_of<simd::default_arch>;
   auto const least = [&](index_t nnz, bool dense_ones) {
     double best = detail::never;
     operands_of<bitmap<T>>::type::for_each([&]<class O>() {
       if (detail::is_dense_operand<O> == dense_ones)
-        best = std::min(best, kernels_of<O>::cycles({weights, nnz, columns, here}));
+        best = std::min(best, kernels_of<O>::cycles(detail::on_its_machine<O>({weights, nnz, columns})));
     });
     return best;
   };

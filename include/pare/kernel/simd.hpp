@@ -32,6 +32,14 @@ namespace pare::inline PARE_ABI::simd {
 /// The best instruction set that this translation unit is compiled for.
 using default_arch = xsimd::default_arch;
 
+/// What multiplies where no architecture is named.
+#if defined(PARE_DISPATCH)
+struct dispatched {};  // what the program chose when it started (see dispatch.hpp)
+using best_arch = dispatched;
+#else
+using best_arch = default_arch;
+#endif
+
 /// A register of floats of architecture A.
 template <class A>
 using floats = xsimd::batch<float, A>;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Square blocks transposed in registers: how token-major activations become panels, and products become token-major.
+// (A is a parameter even where it changes nothing: see dispatch.hpp.)
 #pragma once
 
 #include <pare/kernel/simd.hpp>
@@ -14,7 +15,8 @@ inline constexpr index_t transpose_side = std::is_base_of_v<xsimd::avx512f, A> ?
 
 #if XSIMD_WITH_AVX512F
 /// 64 shuffles for 16 loads and 16 stores: pairs, quadruples, then quarters of registers in two steps.
-inline void transpose_16(float const* const* rows, float* out, index_t stride) noexcept {
+template <class A>
+void transpose_16(float const* const* rows, float* out, index_t stride) noexcept {
   __m512 a[16];
   __m512 b[16];
   for (int i = 0; i < 16; ++i) a[i] = _mm512_loadu_ps(rows[i]);
@@ -44,7 +46,8 @@ inline void transpose_16(float const* const* rows, float* out, index_t stride) n
 #endif
 
 #if XSIMD_WITH_AVX
-inline void transpose_8(float const* const* rows, float* out, index_t stride) noexcept {
+template <class A>
+void transpose_8(float const* const* rows, float* out, index_t stride) noexcept {
   __m256 a[8];
   __m256 b[8];
   for (int i = 0; i < 8; ++i) a[i] = _mm256_loadu_ps(rows[i]);
@@ -71,10 +74,10 @@ template <class A>
 inline void transpose_block(float const* const* rows, float* out, index_t stride) noexcept {
   constexpr index_t side = transpose_side<A>;
 #if XSIMD_WITH_AVX512F
-  if constexpr (side == 16) return transpose_16(rows, out, stride);
+  if constexpr (side == 16) return transpose_16<A>(rows, out, stride);
 #endif
 #if XSIMD_WITH_AVX
-  if constexpr (side == 8) return transpose_8(rows, out, stride);
+  if constexpr (side == 8) return transpose_8<A>(rows, out, stride);
 #endif
   for (index_t i = 0; i < side; ++i)
     for (index_t j = 0; j < side; ++j) out[j * stride + i] = rows[i][j];

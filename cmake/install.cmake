@@ -18,6 +18,7 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/package/pareConfigVersion
 install(FILES
   ${PROJECT_BINARY_DIR}/package/pareConfig.cmake
   ${PROJECT_BINARY_DIR}/package/pareConfigVersion.cmake
+  ${CMAKE_CURRENT_LIST_DIR}/pare_add_dispatch.cmake
   ${CMAKE_CURRENT_LIST_DIR}/xsimd_without_xtl.cmake
   DESTINATION ${PARE_INSTALL_CMAKEDIR})
 

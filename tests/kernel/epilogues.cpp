@@ -166,7 +166,7 @@ void check_in_place(F const& format, index_t n) {
   pare::random_source random(73);
   auto const x = pare::test::random_matrix(random, {format.shape().cols, n});
   auto const added = pare::test::random_matrix(random, {rows, n});
-  auto const w = pare::lay_out<Operand>(format, pare::simd::machine_of<pare::simd::default_arch>, n);
+  auto const w = pare::lay_out<Operand>(format, pare::machine_for<Operand>(), n);
   matrix<float> expected(rows, n);
   pare::matmul(w, x, expected, residual{added.span()} | relu{});
   matrix<float> y(added);

@@ -133,7 +133,7 @@ TEST_CASE("split_rows: runs follow each other, cover all rows, and are balanced 
           for (index_t c = 0; c < 64; ++c) keep.set(1, c);  // one heavy row
         auto const w = pare::compress<pare::csr<float>>(matrix<float>(rows, 64), keep);
         std::vector<index_t> ends(static_cast<std::size_t>(parts) + 1, -1);
-        index_t const count = pare::detail::split_rows(w, parts, ends.data());
+        index_t const count = pare::detail::split_rows<pare::simd::default_arch>(w, parts, ends.data());
         REQUIRE((count <= parts && ends[0] == 0));
         for (index_t p = 0; p < count; ++p) {
           auto const i = static_cast<std::size_t>(p);

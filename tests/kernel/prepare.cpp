@@ -89,7 +89,7 @@ TEST_CASE("prepare: Inf in x does not pass through what was pruned, dense altern
   for (index_t const n : {1, 20}) {
     matrix<float> x(4, n);
     x(1, 0) = std::numeric_limits<float>::infinity();
-    auto const p = pare::prepare(pare::compress<pare::bitmap<float>>(w, keep), {.columns = n});
+    auto const p = pare::prepare(pare::compress<pare::bitmap<float>>(w, keep), {.columns = n, .operand = "dense"});
     REQUIRE(std::string(p.name()) == "dense");
     matrix<float> y(4, n);
     pare::matmul(p, x, y);

@@ -173,11 +173,10 @@ using compiled_arch = std::conditional_t<std::is_same_v<A, simd::best_arch>, sim
 /// What an operand must be laid out for, so that matmul without an architecture multiplies with it.
 template <class Operand>
 [[nodiscard]] machine machine_for() {
-  if constexpr (detail::is_dispatched<simd::best_arch, Operand>) {
-    return active_kernels().target;
-  } else {
-    return simd::machine_of<simd::default_arch>;
-  }
+#if defined(PARE_DISPATCH)
+  if constexpr (detail::is_dispatched<simd::best_arch, Operand>) return active_kernels().target;
+#endif
+  return simd::machine_of<simd::default_arch>;
 }
 
 namespace detail {

@@ -10,9 +10,7 @@ namespace {
 
 template <class T>
 void register_rows() {
-  pare::format_list<T>::for_each([]<class F>() {
-    pare::bench::register_products<F>("gemv", false, {1}, {false});
-  });
+  pare::format_list<T>::for_each([]<class F>() { pare::bench::register_products<F>("gemv", false, {1}, {false}); });
 }
 
 }  // namespace

@@ -43,7 +43,8 @@ void run_row(benchmark::State& state, extents shape, double s, index_t columns, 
 
 template <class F, class Make>
 void register_row(char const* op, extents shape, double s, index_t columns, Make make) {
-  std::string const name = row_name(dtype_name<typename F::value_type>, op, format_traits<F>::label(), shape, columns, s);
+  std::string const name =
+      row_name(dtype_name<typename F::value_type>, op, format_traits<F>::label(), shape, columns, s);
   auto const body = [=](benchmark::State& state) { run_row<F>(state, shape, s, columns, make); };
   benchmark::RegisterBenchmark(name.c_str(), body)->Unit(benchmark::kMicrosecond);
 }

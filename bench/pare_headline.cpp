@@ -83,9 +83,9 @@ void many_columns(headline& all, extents shape) {
   headline_group<float> group(all, shape, 128, false);
   add_random<bitmap<float>>(group, "spmm", spmm_targets);
   add_random<n_of_m_packed<2, 4, float>>(group, "2:4", unshared_targets);
-  group.add<bsr<16, 1, float>>(
-      row_of("2:4 shared by 16", shared_target.sparsity, {goal::over::best_dense, shared_target.must, shared_target.aim}),
-      [&] { return random_mask<n_of_m<2, 4, 16>>(group.scores(), 0.5); });
+  group.add<bsr<16, 1, float>>(row_of("2:4 shared by 16", shared_target.sparsity,
+                                      {goal::over::best_dense, shared_target.must, shared_target.aim}),
+                               [&] { return random_mask<n_of_m<2, 4, 16>>(group.scores(), 0.5); });
   add_random<bsr<16, 1, float>>(group, "bsr 16x1", block_targets);
   add_random<bsr<4, 4, float>>(group, "bsr 4x4", block_targets);
   print_rows(all, group.run());
@@ -200,9 +200,8 @@ std::vector<std::pair<std::string, std::function<void(headline&)>>> plan() {
   for_shapes("spmm n32", few_columns);
   steps.emplace_back("decode f32", [](headline& all) { decode<bitmap<float>, dense<float>>(all, decode_f32_targets); });
   steps.emplace_back("decode bf16", [](headline& all) { decode<bitmap<bf16>, dense<bf16>>(all, decode_bf16_targets); });
-  steps.emplace_back("decode int8", [](headline& all) {
-    decode<quantised<128>, quantised<128>>(all, decode_int8_targets);
-  });
+  steps.emplace_back("decode int8",
+                     [](headline& all) { decode<quantised<128>, quantised<128>>(all, decode_int8_targets); });
   steps.emplace_back("dlmc 0.7", [](headline& all) { dlmc(all, "0.7", dlmc_targets[0]); });
   steps.emplace_back("dlmc 0.9", [](headline& all) { dlmc(all, "0.9", dlmc_targets[1]); });
   steps.emplace_back("wavegru n1", [](headline& all) { wavegru(all, 1); });

@@ -30,8 +30,8 @@ inline bool is_wide_openblas_core(char const* name) {
 }
 
 /// Environment that peers read before main: one thread; and OpenBLAS's AVX-512 kernels where the CPU has them, because
-/// releases that do not know a newer CPU fall back to AVX2 and lose a factor of two; narrower kernels that were asked for
-/// are replaced, the rest of what the user has set stays. Starts the program anew where something had to be set.
+/// releases that do not know a newer CPU fall back to AVX2 and lose a factor of two; narrower kernels that were asked
+/// for are replaced, the rest of what the user has set stays. Starts the program anew where something had to be set.
 inline void settle_environment([[maybe_unused]] char** argv) {
 #if defined(__linux__)
   bool changed = false;

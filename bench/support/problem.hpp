@@ -131,8 +131,8 @@ inline std::string row_name(std::string_view dtype, std::string const& op, std::
   char rounded[16];
   std::snprintf(rounded, sizeof rounded, "%.2f", s);
   std::string const size = std::to_string(shape.rows) + "x" + std::to_string(shape.cols);
-  return op + "/" + format + "/" + std::string(dtype) + "/" + size + "/n" + std::to_string(columns) + "/s" +
-         rounded + "/" + simd::default_arch::name();
+  return op + "/" + format + "/" + std::string(dtype) + "/" + size + "/n" + std::to_string(columns) + "/s" + rounded +
+         "/" + simd::default_arch::name();
 }
 
 }  // namespace pare::bench

@@ -80,8 +80,8 @@ void product_row(benchmark::State& state, extents shape, double s, index_t colum
   state.counters["bytes"] = static_cast<double>(operand.bytes() + x.storage.bytes() + y.storage.bytes());
 }
 
-/// Registers a row for each operand of F and each of its kernels, at each shape, sparsity, number of columns and layout.
-/// `many`: the kernels for many columns, else those for one and for few.
+/// Registers a row for each operand of F and each of its kernels, at each shape, sparsity, number of columns and
+/// layout. `many`: the kernels for many columns, else those for one and for few.
 template <class F>
 void register_products(char const* op, bool many, std::vector<index_t> const& columns,
                        std::vector<bool> const& layouts) {

@@ -13,7 +13,8 @@ namespace pare::bench {
 /// X, which large products need.
 class expected_product {
  public:
-  /// w (M, K); x (K, N) with rows without gaps, |x| <= 1. `input_rounding`: by how much kernels may round an x. O(nnz N).
+  /// w (M, K); x (K, N) with rows without gaps, |x| <= 1. `input_rounding`: by how much kernels may round an x. O(nnz
+  /// N).
   template <sparse_format F>
   expected_product(F const& w, matrix_span<float const> x, double input_rounding = 0.0)
       : columns_(x.cols), values_(static_cast<std::size_t>(w.shape().rows * x.cols)) {

@@ -90,8 +90,8 @@ result<std::vector<measurement>> measure(bench_options const& o, std::vector<ext
     layer<T> const w(shape);
     for (std::int64_t const n : o.columns) {
       auto const columns = static_cast<index_t>(n);
-      std::string const what = std::to_string(shape.rows) + "x" + std::to_string(shape.cols) + ", " +
-                               std::to_string(columns) + " columns";
+      std::string const what =
+          std::to_string(shape.rows) + "x" + std::to_string(shape.cols) + ", " + std::to_string(columns) + " columns";
       auto const step = [&] { return line(what, std::ssize(all), total); };
       auto const d = prepare(w.as_dense(), {.columns = columns, .autotune = true});
       measurement m{shape, columns, seconds_of_matmul(d, columns), {}, 1.0, break_even<T>(shape, columns).value};
@@ -138,9 +138,10 @@ void print_table(bench_options const& o, std::vector<measurement> const& all) {
   std::printf("%s weights, %s, one thread, random masks; speed over pare's own dense product\n\n", o.dtype.c_str(),
               simd::default_arch::name());
   for (measurement const& m : all) {
-    std::printf("%td x %td, %td column%s: dense %.1f us; pays from %.0f %% sparsity on (the cost model expects %.0f %%)\n",
-                m.shape.rows, m.shape.cols, m.columns, m.columns == 1 ? "" : "s", 1e6 * m.dense_seconds,
-                100.0 * m.measured_break_even, 100.0 * m.expected_break_even);
+    std::printf(
+        "%td x %td, %td column%s: dense %.1f us; pays from %.0f %% sparsity on (the cost model expects %.0f %%)\n",
+        m.shape.rows, m.shape.cols, m.columns, m.columns == 1 ? "" : "s", 1e6 * m.dense_seconds,
+        100.0 * m.measured_break_even, 100.0 * m.expected_break_even);
     for (bench_row const& r : m.rows)
       std::printf("  %5.1f %%  %-16s %10.1f us %7.2fx\n", 100.0 * r.sparsity, r.operand.c_str(), 1e6 * r.seconds,
                   m.dense_seconds / r.seconds);

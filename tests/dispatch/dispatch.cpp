@@ -169,7 +169,9 @@ template <class E>
 inline constexpr bool is_layer = detail::layer_form<E>::exists;
 }  // namespace
 static_assert(is_layer<identity> && is_layer<layer_epilogue> && is_layer<bias> && is_layer<affine>);
-static_assert(is_layer<composed<bias, gelu>> && is_layer<composed<identity, relu>> && is_layer<composed<relu, identity>>);
-static_assert(is_layer<composed<composed<affine, residual>, silu>> && is_layer<composed<affine, composed<residual, relu>>>);
+static_assert(is_layer<composed<bias, gelu>> && is_layer<composed<identity, relu>> &&
+              is_layer<composed<relu, identity>>);
+static_assert(is_layer<composed<composed<affine, residual>, silu>> &&
+              is_layer<composed<affine, composed<residual, relu>>>);
 static_assert(!is_layer<scaled> && !is_layer<composed<gelu, bias>> && !is_layer<composed<bias, affine>>);
 static_assert(!is_layer<composed<bias, bias>> && !is_layer<composed<relu, gelu>> && !is_layer<doubled_and_column>);

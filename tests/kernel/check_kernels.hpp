@@ -30,8 +30,7 @@ mask mask_for(random_source& random, extents shape, float density, bool whole_bl
   if constexpr (requires { F::block_rows; }) {
     if (whole_blocks)
       for (index_t r = 0; r < shape.rows; ++r)
-        for (index_t c = 0; c < shape.cols; ++c)
-          keep.set(r, c, keep(r - r % F::block_rows, c - c % F::block_cols));
+        for (index_t c = 0; c < shape.cols; ++c) keep.set(r, c, keep(r - r % F::block_rows, c - c % F::block_cols));
   }
   if constexpr (requires { typename F::pattern_type; })
     keep &= select(random_matrix(random, shape), typename F::pattern_type{});
@@ -154,7 +153,8 @@ class kernel_check {
   static operand_type operand_of(F const& w, index_t columns) {
     return lay_out<operand_type>(w, simd::machine_of<A>, columns);
   }
-  static void multiply(operand_type const& w, matrix_span<float const> x, matrix_span<float> y, execution_ref exec = {}) {
+  static void multiply(operand_type const& w, matrix_span<float const> x, matrix_span<float> y,
+                       execution_ref exec = {}) {
     matmul_with<Kernel, A, identity, execution_ref>(w, x, y, {}, std::move(exec));
   }
 
@@ -279,7 +279,8 @@ void check_kernels() {
     format_list<T>::for_each([&]<class F>() {
       operands_of<F>::type::for_each([&]<class O>() {
         // The layouts that every format shares see a bitmap.
-        if constexpr (std::is_same_v<O, F> || std::is_same_v<F, bitmap<T>> || !is_in<O, typename operands_of<bitmap<T>>::type>) {
+        if constexpr (std::is_same_v<O, F> || std::is_same_v<F, bitmap<T>> ||
+                      !is_in<O, typename operands_of<bitmap<T>>::type>) {
           auto const check = [&]<class Kernel>() {
             kernel_check<F, Kernel, A>(random).all();
             ++kernels;

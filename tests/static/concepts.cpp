@@ -256,8 +256,9 @@ static_assert(!pare::spmm_kernel<pare::generic_gemv<pare::csr<float>>> &&
 static_assert(!pare::gemv_kernel<pare::csr<float>>);
 template <class... K>
 constexpr bool all_kernels(pare::type_list<K...>) {
-  return (((pare::spmm_kernel<K> ? 1 : 0) + (pare::few_columns_kernel<K> ? 1 : 0) + (pare::gemv_kernel<K> ? 1 : 0) == 1) &&
-          ...);
+  return (
+      ((pare::spmm_kernel<K> ? 1 : 0) + (pare::few_columns_kernel<K> ? 1 : 0) + (pare::gemv_kernel<K> ? 1 : 0) == 1) &&
+      ...);
 }
 template <class... O>
 constexpr bool all_operands(pare::type_list<O...>) {

@@ -22,7 +22,8 @@ class bsr {
   using value_type = T;
   template <sparsity_pattern P>
   static constexpr bool stores = requires {
-    requires P::unit().rows % R == 0 && P::unit().cols % C == 0;
+    requires P::unit()
+    .rows % R == 0 && P::unit().cols % C == 0;
   };
   static constexpr char const* name() noexcept { return "bsr"; }
   static constexpr index_t block_rows = R;

@@ -57,7 +57,8 @@ struct operands_of_formats<First, Lists...>
 
 /// The operands that kernel units hold kernels for: those of all formats that the registry names. Others (blocks of a
 /// size of your own, for example) are multiplied by the baseline.
-using dispatched_operands = typename detail::operands_of_formats<format_list<float>, format_list<bf16>, type_list<quantised<128>>>::type;
+using dispatched_operands =
+    typename detail::operands_of_formats<format_list<float>, format_list<bf16>, type_list<quantised<128>>>::type;
 
 /// The multiplication with one operand.
 template <class Operand>

@@ -54,16 +54,15 @@ struct panel_request {
 
 /// A kernel for many columns: Y = epilogue(W X).
 ///
-/// Semantics: an empty type. `run<A>(w, x, sums, y, e, r0, r1)` computes rows [r0, r1), which begin at a multiple of the
-/// operand's block_rows(), for all columns of the panel on architecture A; rows are the only parallel axis. `sums` is
-/// working memory for the kernels that ask for it: row r0 and those after it, as wide as the panel, without gaps; y may
-/// be the same memory. The sum of an output runs over the stored
-/// elements of its row in an order that the operand fixes, in one accumulator, so that results do not depend on tiles,
-/// panels or threads. No allocation, no checks. `operand` is the type that it multiplies with.
+/// Semantics: an empty type. `run<A>(w, x, sums, y, e, r0, r1)` computes rows [r0, r1), which begin at a multiple of
+/// the operand's block_rows(), for all columns of the panel on architecture A; rows are the only parallel axis. `sums`
+/// is working memory for the kernels that ask for it: row r0 and those after it, as wide as the panel, without gaps; y
+/// may be the same memory. The sum of an output runs over the stored elements of its row in an order that the operand
+/// and the panel's width fix, so that results do not depend on threads. No allocation, no checks. `operand` is the type
+/// that it multiplies with.
 template <class Kernel>
 concept spmm_kernel = std::is_empty_v<Kernel> &&
-    requires(typename Kernel::operand const& w, x_panel x, float* sums, y_tile y, identity e,
-             index_t r) {
+    requires(typename Kernel::operand const& w, x_panel x, float* sums, y_tile y, identity e, index_t r) {
   { Kernel::name() } -> std::convertible_to<char const*>;
   { Kernel::template panels<simd::default_arch>(w, r) } -> std::same_as<panel_request>;
   { Kernel::template run<simd::default_arch>(w, x, sums, y, e, r, r) }

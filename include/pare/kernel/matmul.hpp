@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // y = epilogue(W x): shapes, layouts and threads around the kernels.
 //
-// Where kernels are chosen at run time, what is in detail runs inside of kernel units, and so carries the architecture A
-// in its type (see dispatch.hpp). The public functions check what they are given before.
+// Where kernels are chosen at run time, what is in detail runs inside of kernel units, and so carries the architecture
+// A in its type (see dispatch.hpp). The public functions check what they are given before.
 #pragma once
 
 #include <pare/core/reduce.hpp>
@@ -43,8 +43,8 @@ template <operand O>
   }
 }
 
-/// Rows [0, rows) cut into at most `parts` runs of about equal weight (stored elements, plus one for the row itself), at
-/// multiples of block_rows(w). Writes parts + 1 ends and returns the number of runs.
+/// Rows [0, rows) cut into at most `parts` runs of about equal weight (stored elements, plus one for the row itself),
+/// at multiples of block_rows(w). Writes parts + 1 ends and returns the number of runs.
 template <class A, operand O>
 index_t split_rows(O const& w, index_t parts, index_t* ends) {
   index_t const rows = w.shape().rows;
@@ -68,14 +68,17 @@ index_t split_rows(O const& w, index_t parts, index_t* ends) {
 /// Dense operands multiply their pruned zeros, which is right only for finite x: 0 * Inf is NaN. Where x is not finite
 /// the stored elements are visited one by one instead.
 template <operand O>
-inline constexpr bool stores_zeros = requires(O const& w) { w.keeps_all(); };
+inline constexpr bool stores_zeros = requires(O const& w) {
+  w.keeps_all();
+};
 
 /// One multiplication with an SpMM kernel: how X is cut into panels, and what is done for some rows and panels.
 template <class Kernel, class A, epilogue E>
 class panel_product {
   using operand_type = typename Kernel::operand;
   static constexpr index_t lanes = simd::lanes<A>;
-  /// So many rows for all panels, where W's blocks are not higher: its values come from memory once, then from the caches.
+  /// So many rows for all panels, where W's blocks are not higher: its values come from memory once, then from the
+  /// caches.
   static constexpr index_t most_rows = 96;
 
  public:
@@ -200,9 +203,8 @@ void multiply_with(typename Kernel::operand const& w, matrix_span<float const> x
       int8_columns columns;
       float* const memory = detail::scratch<A>(1, detail::int8_floats<group>(cols, x.cols));
       if (detail::quantise_columns<A, group>(x, memory, columns))
-        return share(parts, [&](index_t part) {
-          Kernel::template run<A>(w, columns, y, e, ends[part], ends[part + 1]);
-        });
+        return share(parts,
+                     [&](index_t part) { Kernel::template run<A>(w, columns, y, e, ends[part], ends[part + 1]); });
     }
     multiply_with<generic_spmm<typename Kernel::operand>, A>(w, x, y, e, exec);
   } else {
@@ -263,7 +265,8 @@ void matmul_with(typename Kernel::operand const& w, matrix_span<float const> x, 
 ///             strides, must not overlap x.
 /// Pre:        extents agree (contract).
 /// Complexity: 2 nnz N flops; the first call of a size on a thread allocates K N floats of scratch, later ones nothing.
-/// Numerics:   float accumulation in an order that the operand fixes; only stored elements are multiplied, so Inf or NaN
+/// Numerics:   float accumulation in an order that the operand fixes; only stored elements are multiplied, so Inf or
+/// NaN
 ///             in x reaches only the outputs that a stored weight connects. Bitwise equal for any
 ///             execution and any layout of x and y.
 ///             Operands of 8-bit codes (int8_dense, ...) round x to 8 bits by group of inputs with the scale

@@ -46,8 +46,8 @@ float* scratch(int slot, index_t floats) {
   return block == 0 ? k : k + k / block + 1;
 }
 
-/// Columns [first, first + count) of x (K, N) into a panel `width` floats wide, zeros behind them. count <= width; block
-/// is a multiple of 16. O(K width).
+/// Columns [first, first + count) of x (K, N) into a panel `width` floats wide, zeros behind them. count <= width;
+/// block is a multiple of 16. O(K width).
 template <class A>
 void pack_panel(matrix_span<float const> x, index_t first, index_t count, index_t width, index_t block,
                 float* out) noexcept {
@@ -80,7 +80,8 @@ void pack_panel(matrix_span<float const> x, index_t first, index_t count, index_
       for (index_t j = 0; j < side && j0 + j < count; ++j) rows[j] += side;
     }
   }
-  for (index_t k0 = turned; k0 < x.rows; k0 += side) {  // the last rows, and strides both ways: small blocks stay cached
+  for (index_t k0 = turned; k0 < x.rows;
+       k0 += side) {  // the last rows, and strides both ways: small blocks stay cached
     index_t const k1 = k0 + side < x.rows ? k0 + side : x.rows;
     for (index_t j = 0; j < count; ++j)
       for (index_t k = k0; k < k1; ++k) out[panel_row(k, block) * width + j] = x(k, first + j);

@@ -18,11 +18,11 @@ namespace pare::inline PARE_ABI {
 
 /// What the operand will be used for, and how it is chosen.
 struct prepare_options {
-  index_t columns = 1;          // N that it is chosen for; any N works afterwards
-  double zero_inputs = 0.0;     // the fraction of the activations that is expected to be zero
-  bool may_be_dense = true;     // false: keep a sparse form even where dense is expected to be faster
-  bool autotune = false;        // measure the candidates on this machine instead of asking the cost model
-  std::string_view operand{};   // a name that prepared::name() gave: take this one (a choice that was saved)
+  index_t columns = 1;         // N that it is chosen for; any N works afterwards
+  double zero_inputs = 0.0;    // the fraction of the activations that is expected to be zero
+  bool may_be_dense = true;    // false: keep a sparse form even where dense is expected to be faster
+  bool autotune = false;       // measure the candidates on this machine instead of asking the cost model
+  std::string_view operand{};  // a name that prepared::name() gave: take this one (a choice that was saved)
 };
 
 /// A prepared operand: one of the operands of format F (see operands_of). Opaque, of this machine, never saved.
@@ -64,8 +64,8 @@ class prepared {
   operands operand_;
 };
 
-/// Seconds of one multiplication of w (an operand, a format or a prepared operand) with `columns` columns on the calling
-/// thread: the least of some calls, for about 10 ms. What w takes from memory is in the caches where it fits.
+/// Seconds of one multiplication of w (an operand, a format or a prepared operand) with `columns` columns on the
+/// calling thread: the least of some calls, for about 10 ms. What w takes from memory is in the caches where it fits.
 template <class W>
 [[nodiscard]] double seconds_of_matmul(W const& w, index_t columns) {
   using clock = std::chrono::steady_clock;

@@ -37,7 +37,9 @@ struct matmul_shape {
   [[nodiscard]] constexpr double size() const noexcept { return static_cast<double>(weights.size()); }
   [[nodiscard]] constexpr double stored() const noexcept { return static_cast<double>(nnz); }
   /// Registers of columns.
-  [[nodiscard]] constexpr double vectors() const noexcept { return static_cast<double>(ceil_div(columns, target.lanes)); }
+  [[nodiscard]] constexpr double vectors() const noexcept {
+    return static_cast<double>(ceil_div(columns, target.lanes));
+  }
 };
 
 namespace detail {
@@ -88,7 +90,8 @@ struct kernels_of<dense<T>> {
 
   /// The register tile reads as many streams as rows; the dot product waits for the memory.
   static double cycles(matmul_shape const& s) noexcept {
-    double const work = s.columns == 1 ? 1.25 / static_cast<double>(s.target.lanes) : 0.65 * s.vectors();
+    double const work =
+        s.columns == 1 ? 1.25 / static_cast<double>(s.target.lanes) : (s.vectors() < 2.0 ? 1.1 : 0.65) * s.vectors();
     return detail::overlapped(s.size() * work, s.size() * static_cast<double>(sizeof(T)));
   }
 };
@@ -99,7 +102,9 @@ struct kernels_of<dense_tiles<T>> {
   using list = kernel_list<spmm>;
 
   static double cycles(matmul_shape const& s) noexcept {
-    return detail::overlapped(0.54 * s.size() * s.vectors(), s.size() * static_cast<double>(sizeof(T)));
+    // A panel of one register waits for the latency of its eight sums.
+    double const work = s.vectors() < 2.0 ? 1.0 : 0.515;
+    return detail::overlapped(work * s.size() * s.vectors(), s.size() * static_cast<double>(sizeof(T)));
   }
 };
 
@@ -121,13 +126,11 @@ struct kernels_of<row_pairs<T>> {
   using spmm = row_pairs_spmm<T>;
   using list = kernel_list<spmm>;
 
-  /// A stored element costs half a multiply-add of the panel's width, a row and 64 columns the trip of its sums. Narrow
-  /// panels wait for the latency of their few sums.
+  /// A stored element costs half a cycle for each register of the panel, a row and 64 columns the trip of its sums.
   static double cycles(matmul_shape const& s) noexcept {
-    double const panel = s.vectors() < 2.0 ? 1.0 : s.vectors() < 4.0 ? 2.0 : 4.0;
-    double const work =
-        s.stored() * s.vectors() * (panel < 4.0 ? 1.2 / panel : 0.53) + 0.055 * s.size() * s.vectors();
-    return detail::overlapped(work, s.stored() * static_cast<double>(sizeof(T)) + 0.19 * s.size());
+    double const element = s.vectors() < 2.0 ? 0.97 : s.vectors() < 4.0 ? 0.6 : 0.477;
+    return detail::overlapped((s.stored() * element + 0.046 * s.size()) * s.vectors(),
+                              s.stored() * static_cast<double>(sizeof(T)) + 0.19 * s.size());
   }
 };
 
@@ -139,7 +142,7 @@ struct kernels_of<sliced_ell<T>> {
   /// Panels of 4 registers below 93 % sparsity, of 2 above, where the trips of the sums decide (see sliced_ell).
   static double cycles(matmul_shape const& s) noexcept {
     bool const wide = s.vectors() >= 4.0 && s.stored() > 0.07 * s.size();
-    double const step = wide ? 0.66 : s.vectors() > 1.0 ? 0.9 : 1.6;
+    double const step = wide ? 0.64 : s.vectors() > 1.0 ? 0.8 : 1.25;
     double const work = s.stored() * step * s.vectors() + (wide ? 0.024 : 0.013) * s.size() * s.vectors();
     return detail::overlapped(work, s.stored() * static_cast<double>(2 + sizeof(T)));
   }
@@ -261,15 +264,15 @@ using operand_list = type_list<Operand...>;
 template <sparse_format F>
 struct operands_of {
   using value_type = typename F::value_type;
-  using type = operand_list<row_pairs<value_type>, sliced_ell<value_type>, bitmap_stream<value_type>,
-                            windowed_ell<value_type>, F, dense<value_type>, dense_tiles<value_type>,
-                            column_major<value_type>>;
+  using type =
+      operand_list<row_pairs<value_type>, sliced_ell<value_type>, bitmap_stream<value_type>, windowed_ell<value_type>,
+                   F, dense<value_type>, dense_tiles<value_type>, column_major<value_type>>;
 };
 template <index_t R, index_t C, weight_value T>
   requires(R % 4 == 0)
 struct operands_of<bsr<R, C, T>> {
-  using type = operand_list<column_blocks<R, C, T>, row_pairs<T>, sliced_ell<T>, bitmap_stream<T>,
-                            windowed_ell<T>, bsr<R, C, T>, dense<T>, dense_tiles<T>, column_major<T>>;
+  using type = operand_list<column_blocks<R, C, T>, row_pairs<T>, sliced_ell<T>, bitmap_stream<T>, windowed_ell<T>,
+                            bsr<R, C, T>, dense<T>, dense_tiles<T>, column_major<T>>;
 };
 template <weight_value T>
 struct operands_of<dense<T>> {
@@ -278,13 +281,13 @@ struct operands_of<dense<T>> {
 /// The operands of 8-bit codes round x (see matmul); those of floats, chosen for many columns, do not.
 template <index_t G>
 struct operands_of<quantised<G>> {
-  using type = operand_list<int8_bitmap_stream<G>, int8_windowed_ell<G>, int8_dense<G>, row_pairs<float>, quantised<G>,
-                            dense_tiles<float>>;
+  using type = operand_list<int8_bitmap_stream<G>, int8_windowed_ell<G>, int8_dense<G>, row_pairs<float>,
+                            sliced_ell<float>, quantised<G>, dense_tiles<float>>;
 };
 template <>
 struct operands_of<quantised<64>> {  // windows are of 128
-  using type =
-      operand_list<int8_bitmap_stream<64>, int8_dense<64>, row_pairs<float>, quantised<64>, dense_tiles<float>>;
+  using type = operand_list<int8_bitmap_stream<64>, int8_dense<64>, row_pairs<float>, sliced_ell<float>, quantised<64>,
+                            dense_tiles<float>>;
 };
 
 /// The elements of a format laid out as an operand for an architecture and a number of columns.

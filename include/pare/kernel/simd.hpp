@@ -77,8 +77,9 @@ template <class A>
 inline constexpr bool permutes_8 = std::is_base_of_v<xsimd::avx2, A>;
 
 template <class A>
-inline constexpr machine machine_of = {lanes<A>,           has_32_registers<A>,  expands<A>,   expands_words<A>,
-                                       multiplies_bytes<A>, multiplies_words<A>, permutes_8<A>};
+inline constexpr machine machine_of = {lanes<A>,         has_32_registers<A>, expands<A>,
+                                       expands_words<A>, multiplies_bytes<A>, multiplies_words<A>,
+                                       permutes_8<A>};
 
 /// x86 before FMA: multiply_add rounds twice.
 template <class A>

@@ -83,8 +83,8 @@ template <matrix_view Scores, sparsity_pattern P>
   return keep;
 }
 
-/// The mask of an N:M pattern: the N highest scores of each M consecutive inputs, summed over the outputs that share the
-/// choice. Pre: as above. O(M K log M).
+/// The mask of an N:M pattern: the N highest scores of each M consecutive inputs, summed over the outputs that share
+/// the choice. Pre: as above. O(M K log M).
 template <matrix_view Scores, sparsity_pattern P>
 [[nodiscard]] mask select(Scores const& scores, P const& pattern) {
   static_assert(fixed_ratio_pattern<P> || std::is_same_v<P, any_pattern>,

@@ -37,7 +37,8 @@ void dense_dot_gemv<T>::run(dense<T> const& w, float const* x, float* y, index_t
     for (; k + 8 * lanes <= width; k += 8 * lanes)
       for (index_t t = 0; t < 8; ++t) {
         if (prefetches && t % (line / lanes) == 0) __builtin_prefetch(row + k + t * lanes + 128 * line);
-        sum[t] = simd::multiply_add<A>(simd::load_weights<A>(row + k + t * lanes), floats::load_unaligned(x + k + t * lanes), sum[t]);
+        sum[t] = simd::multiply_add<A>(simd::load_weights<A>(row + k + t * lanes),
+                                       floats::load_unaligned(x + k + t * lanes), sum[t]);
       }
     for (; k + lanes <= width; k += lanes)
       sum[0] = simd::multiply_add<A>(simd::load_weights<A>(row + k), floats::load_unaligned(x + k), sum[0]);

@@ -6,7 +6,8 @@
 //
 //   pair:    mask a (64 bits), mask b, row a, row b, both = |a & b|, only = max(|a - b|, |b - a|)
 //   values:  for the columns of a & b:                  w(a, c) w(b, c)
-//            for i < only: the i-th column of a - b and the i-th of b - a:   w(a, c) w(b, c')     (0 where there is none)
+//            for i < only: the i-th column of a - b and the i-th of b - a:   w(a, c) w(b, c')     (0 where there is
+//            none)
 //
 // Pairs follow each other by (both, only), so that the trip counts of the kernel's loops change little from one pair to
 // the next and their branches are predicted. Column numbers are never stored: the kernel finds them in the masks by
@@ -120,16 +121,13 @@ class row_pairs {
       found.push_back(make_pair(rows[i], best == i ? row{0, rows[i].number, 0} : rows[best]));
       next[before_best] = next[best];  // where the row is alone both are i, and the list ends
     }
-    std::stable_sort(found.begin(), found.end(), [](pair const& x, pair const& y) {
-      return x.both != y.both ? x.both < y.both : x.only < y.only;
-    });
+    std::stable_sort(found.begin(), found.end(),
+                     [](pair const& x, pair const& y) { return x.both != y.both ? x.both < y.both : x.only < y.only; });
   }
   static pair make_pair(row const& x, row const& y) noexcept {
     int const both = std::popcount(x.bits & y.bits);
     int const only = std::max<int>(x.count, y.count) - both;
-    return {x.bits,   y.bits,
-            x.number, y.number,
-            static_cast<std::uint8_t>(both), static_cast<std::uint8_t>(only)};
+    return {x.bits, y.bits, x.number, y.number, static_cast<std::uint8_t>(both), static_cast<std::uint8_t>(only)};
   }
 
   void append_values(pair const& p, detail::word_cursor<T> const& a, detail::word_cursor<T> const& b) {

@@ -7,12 +7,12 @@
 namespace pare::inline PARE_ABI {
 
 /// 2 rows x 8 registers of columns with 32 registers, 2 x 4 with 16. K is blocked by 64, so that the block of X
-/// (64 x 128 floats = 32 KB) stays in the first-level cache while all rows of a block pass over it; partial sums wait in
-/// the second-level cache meanwhile.
+/// (64 x 128 floats = 32 KB) stays in the first-level cache while all rows of a block pass over it; partial sums wait
+/// in the second-level cache meanwhile.
 ///
-/// A column of both rows: 8 loads of X, 2 broadcasts, 16 multiply-adds, 3 scalar operations; a column of each: 16 loads.
-/// Two multiply-adds and two loads a cycle are the machine's limit, so shared columns run at the peak and the others at
-/// half of it minus the broadcasts. A mask that is used up finds "column" 64, a row of zeros.
+/// A column of both rows: 8 loads of X, 2 broadcasts, 16 multiply-adds, 3 scalar operations; a column of each: 16
+/// loads. Two multiply-adds and two loads a cycle are the machine's limit, so shared columns run at the peak and the
+/// others at half of it minus the broadcasts. A mask that is used up finds "column" 64, a row of zeros.
 template <weight_value T>
 struct row_pairs_spmm {
   using operand = row_pairs<T>;
@@ -104,7 +104,8 @@ void row_pairs_spmm<T>::block(row_pairs<T> const& w, x_panel x, float* sums, y_t
   }
 }
 
-// Not inlined: with the variables of the loops around it g++ runs out of scalar registers and parks them in vector ones.
+// Not inlined: with the variables of the loops around it g++ runs out of scalar registers and parks them in vector
+// ones.
 template <weight_value T>
 template <class A, index_t Vectors, bool First, class Store>
 [[gnu::noinline]] T const* row_pairs_spmm<T>::pass(pair const* p, pair const* end, T const* v, float const* columns,

@@ -9,8 +9,8 @@ namespace pare::inline PARE_ABI {
 /// 4 rows x 1, 2 or 4 registers of columns (2 at most with 16 registers). K is blocked so that the block of X stays in
 /// the first-level cache; rows without elements in an inner block are not touched there.
 ///
-/// A step, with 4 registers: 1 load of offsets, 1 of weights, 16 loads of X folded into 16 multiply-adds, 4 shuffles that
-/// spread the weights. Two loads a cycle are the limit: 16 / 18 of half the peak, minus the trips of partial sums,
+/// A step, with 4 registers: 1 load of offsets, 1 of weights, 16 loads of X folded into 16 multiply-adds, 4 shuffles
+/// that spread the weights. Two loads a cycle are the limit: 16 / 18 of half the peak, minus the trips of partial sums,
 /// which decide above 90 % sparsity.
 template <weight_value T>
 struct sliced_ell_spmm {
@@ -18,8 +18,7 @@ struct sliced_ell_spmm {
   static constexpr char const* name() noexcept { return "slices"; }
   template <class A>
   static panel_request panels(sliced_ell<T> const& w, index_t) noexcept {
-    return {
-        .vectors = w.vectors(), .narrower = false, .block = w.block_columns(), .needs_sums = w.column_blocks() > 1};
+    return {.vectors = w.vectors(), .narrower = false, .block = w.block_columns(), .needs_sums = w.column_blocks() > 1};
   }
 
   template <class A, epilogue E>
@@ -68,13 +67,13 @@ void sliced_ell_spmm<T>::block(sliced_ell<T> const& w, x_panel x, float* sums, y
   index_t const blocks = w.column_blocks();
   step const* at = w.steps(b);
   float const* columns = x.data;  // from the row of zeros on, where offsets count from
-  auto const keep = [sums](slice const& s, floats const (&sum)[height][Vectors]) {
+  auto const keep = [sums](slice const& s, floats const(&sum)[height][Vectors]) {
     float* to[height];
     for (index_t i = 0; i < height; ++i) to[i] = sums + s.row[i] * stride;
     for (index_t i = 0; i < height; ++i)
       for (index_t t = 0; t < Vectors; ++t) sum[i][t].store_aligned(to[i] + t * lanes);
   };
-  auto const finish = [&](slice const& s, floats const (&sum)[height][Vectors]) {
+  auto const finish = [&](slice const& s, floats const(&sum)[height][Vectors]) {
     index_t row[height];
     float* to[height];
     for (index_t i = 0; i < height; ++i) row[i] = r0 + s.row[i];

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// Prints a page (Markdown) of all kernels in the registry, and of what the cost model chooses on this machine.
+//   kernel_page > kernels.md
+#include <cstdio>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include <pare/kernel/prepare.hpp>
+
+#include "support/problem.hpp"
+
+namespace {
+
+using namespace pare;
+
+template <class Kernel>
+char const* kind_of() {
+  if constexpr (gemv_kernel<Kernel>) {
+    return "one column";
+  } else if constexpr (spmm_kernel<Kernel>) {
+    return "many columns";
+  } else {
+    return "up to eight columns";
+  }
+}
+
+/// The operands of one format and their kernels, but those that were printed before.
+template <class F>
+void print_kernels(std::vector<std::string>& seen) {
+  operands_of<F>::type::for_each([&]<class O>() {
+    kernels_of<O>::list::for_each([&]<class Kernel>() {
+      std::string const row =
+          std::string("| `") + O::name() + "` | `" + Kernel::name() + "` | " + kind_of<Kernel>() + " |";
+      for (std::string const& s : seen)
+        if (s == row) return;
+      seen.push_back(row);
+      std::printf("%s\n", row.c_str());
+    });
+  });
+}
+
+/// The operand that prepare chooses by its cost model.
+template <class F>
+char const* chosen(extents shape, double s, index_t columns) {
+  char const* name = "";
+  double least = detail::never;
+  auto const kept = static_cast<index_t>((1.0 - s) * static_cast<double>(shape.size()));
+  operands_of<F>::type::for_each([&]<class O>() {
+    double const cycles =
+        kernels_of<O>::cycles({.weights = shape, .nnz = kept, .columns = columns, .target = machine_for<O>()});
+    if (cycles >= least) return;
+    least = cycles;
+    name = O::name();
+  });
+  return name;
+}
+
+template <class F>
+void print_choices(char const* title, extents shape) {
+  constexpr double sparsities[] = {0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98};
+  std::printf("\n%s, %td x %td:\n\n| columns |", title, shape.rows, shape.cols);
+  for (double const s : sparsities) std::printf(" %.0f %% |", 100.0 * s);
+  std::printf("\n|---|");
+  for (std::size_t i = 0; i < std::size(sparsities); ++i) std::printf("---|");
+  for (index_t const n : {1, 2, 4, 8, 16, 32, 64, 128}) {
+    std::printf("\n| %td |", n);
+    for (double const s : sparsities) std::printf(" %s |", chosen<F>(shape, s, n));
+  }
+  std::printf("\n");
+}
+
+}  // namespace
+
+int main() {
+  std::printf(
+      "# Kernels\n\nWritten by `bench/kernel_page.cpp` from the registry, for %s. Each operand's header in "
+      "`include/pare/kernel`\nshows its layout, what a step costs, what was measured, and what was tried in vain.\n\n"
+      "| operand | kernel | for |\n|---|---|---|\n",
+      active_arch());
+  std::vector<std::string> seen;
+  format_list<float>::for_each([&]<class F>() { print_kernels<F>(seen); });
+  print_kernels<quantised<128>>(seen);
+  std::printf(
+      "\n## What is chosen\n\nBy the cost model, per number of columns and sparsity. `prepare` with `autotune` "
+      "measures "
+      "instead; `pare bench`\nshows where each pays on a machine.\n");
+  for (extents const shape : {extents{768, 768}, extents{4096, 4096}}) {
+    print_choices<bitmap<float>>("f32, unstructured (and N:M)", shape);
+    print_choices<bitmap<bf16>>("bf16, unstructured (and N:M)", shape);
+    print_choices<bsr<16, 1, float>>("f32, blocks of 16 x 1", shape);
+    print_choices<quantised<128>>("8-bit codes, groups of 128", shape);
+  }
+  return 0;
+}

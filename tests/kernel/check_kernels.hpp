@@ -123,6 +123,7 @@ class kernel_check {
         }
       }
     }
+    adversarial();
     without_elements();
     not_finite();
     threads();
@@ -183,6 +184,39 @@ class kernel_check {
       multiply(w, in.view(), out.view());
       REQUIRE(same_bits(out.view(), first));
       REQUIRE(out.intact());
+    }
+  }
+
+  /// Everything in one row, in one column, and on the diagonal, over several blocks of rows and columns; and values so
+  /// small that products vanish.
+  void adversarial() {
+    extents const shape = tiled_by<F>({140, 150});
+    index_t const n = gemv_kernel<Kernel> ? 1 : 33;
+    for (int const kind : {0, 1, 2}) {
+      mask keep(shape);
+      for (index_t r = 0; r < shape.rows; ++r)
+        for (index_t c = 0; c < shape.cols; ++c) keep.set(r, c, kind == 0 ? r == 77 : kind == 1 ? c == 99 : r == c);
+      if constexpr (requires { typename F::pattern_type; })
+        keep &= select(random_matrix(random_, shape), typename F::pattern_type{});
+      if (wants_whole_blocks) {
+        mask whole(shape);
+        for (index_t r = 0; r < shape.rows; ++r)
+          for (index_t c = 0; c < shape.cols; ++c)
+            if (keep(r, c)) keep_block(whole, r, c);
+        keep = whole;
+      }
+      INFO((kind == 0 ? "one row" : kind == 1 ? "one column" : "the diagonal"));
+      auto values = random_matrix(random_, shape);
+      for (index_t i = 0; i < values.size(); i += 3) values.data()[i] *= 0x1p-126f;  // many become subnormal
+      layouts(compress<F>(values, keep), n);
+    }
+  }
+  static void keep_block(mask& keep, index_t row, index_t col) {
+    if constexpr (requires { F::block_rows; }) {
+      for (index_t r = row - row % F::block_rows, i = 0; i < F::block_rows; ++i)
+        for (index_t c = col - col % F::block_cols, j = 0; j < F::block_cols; ++j) keep.set(r + i, c + j);
+    } else {
+      keep.set(row, col);
     }
   }
 

@@ -182,12 +182,14 @@ template <class Operand>
 
 namespace detail {
 
-/// y = e(W x) with the chosen kernels, which know layer_epilogue. Where e cannot be written as one, the product waits
-/// in working memory of this thread, and e is applied by the baseline; not in y, because e may read there (see
-/// residual).
+/// y = e(W x) with the chosen kernels, which know layer_epilogue. Where e cannot be written as one, the product waits in
+/// working memory of this thread, and e is applied by the baseline; not in y, because e may read there (see residual).
+template <class Operand, epilogue E, class Exec>
+void multiply_dispatched(Operand const& w, matrix_span<float const> x, matrix_span<float> y, E const& e, Exec& exec);
+
+#if defined(PARE_DISPATCH)
 template <class Operand, epilogue E, class Exec>
 void multiply_dispatched(Operand const& w, matrix_span<float const> x, matrix_span<float> y, E const& e, Exec& exec) {
-#if defined(PARE_DISPATCH)
   kernel_entry<Operand> const& kernels = active_kernels();
   execution_ref const run = exec;
   if constexpr (layer_form<E>::exists) {
@@ -200,8 +202,8 @@ void multiply_dispatched(Operand const& w, matrix_span<float const> x, matrix_sp
     for (index_t i = 0; i < y.rows; ++i)
       for (index_t j = 0; j < y.cols; ++j) y(i, j) = e(product(i, j), i, j);
   }
-#endif
 }
+#endif
 
 }  // namespace detail
 

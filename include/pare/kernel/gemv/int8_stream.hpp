@@ -88,10 +88,10 @@ template <class A>
 template <class Operand>
 template <class A, index_t Count>
 void int8_stream_few<Operand>::four_rows(Operand const& w, int8_columns const& x, index_t first, index_t count,
-                                         index_t r, float* totals) noexcept {
-  index_t const columns = Count == 0 ? count : Count;
-  std::int8_t const* codes = x.codes + first * record;
-  float const* x_scales = x.scales + first;
+                                         index_t r, [[maybe_unused]] float* totals) noexcept {
+  [[maybe_unused]] index_t const columns = Count == 0 ? count : Count;
+  [[maybe_unused]] std::int8_t const* codes = x.codes + first * record;
+  [[maybe_unused]] float const* x_scales = x.scales + first;
   typename Operand::cursor in(w, r / height);
   auto const step = [&] {
     in.next();

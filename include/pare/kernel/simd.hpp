@@ -167,7 +167,8 @@ template <class A>
 struct weight_pair {
   floats<A> first, second;
 };
-/// One load and two shuffles, where two loads would do, because loads are what the kernels are short of.
+/// One load and two shuffles, where two loads would do, because loads are what the kernels are short of (with 16
+/// registers, they are short of those).
 template <class A>
 [[nodiscard]] inline weight_pair<A> broadcast_pair(float const* weights) noexcept {
   [[maybe_unused]] double both;
@@ -178,12 +179,7 @@ template <class A>
     return {floats<A>(_mm512_moveldup_ps(pairs)), floats<A>(_mm512_movehdup_ps(pairs))};
   }
 #endif
-#if XSIMD_WITH_AVX
-  if constexpr (std::is_base_of_v<xsimd::avx, A> && !std::is_base_of_v<xsimd::avx512f, A>) {
-    __m256 const pairs = in_register<A>(floats<A>(_mm256_castpd_ps(_mm256_set1_pd(both))));
-    return {floats<A>(_mm256_moveldup_ps(pairs)), floats<A>(_mm256_movehdup_ps(pairs))};
-  }
-#endif
+  if constexpr (!has_32_registers<A>) return {floats<A>(weights[0]), floats<A>(weights[1])};  // one after the other
   return {in_register<A>(floats<A>(weights[0])), in_register<A>(floats<A>(weights[1]))};
 }
 /// One load and two vector operations: a bf16 is the upper half of a float, so a shift and a mask widen both.

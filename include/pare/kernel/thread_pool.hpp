@@ -9,6 +9,10 @@
 #include <type_traits>
 #include <vector>
 
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
 #include <pare/core/contract.hpp>
 #include <pare/core/index.hpp>
 
@@ -17,6 +21,7 @@ namespace pare::inline PARE_ABI {
 /// An execution of `threads` threads, the calling one included. `parallel` may be called from several threads (calls
 /// wait for each other), but not from inside a body.
 ///
+/// Where it has as many threads as the program may use processors, each worker stays on one (Linux).
 /// A thread that finds nothing to do looks again for some 50 microseconds before it sleeps: the layers of a network
 /// follow each other faster than a sleeper wakes. The caller waits for the parts, not for the workers: one that the
 /// system did not let run delays nothing.
@@ -25,7 +30,12 @@ class thread_pool {
   /// Pre: threads >= 0; 0, which std::thread says where it does not know, counts as 1.
   explicit thread_pool(int threads = static_cast<int>(std::thread::hardware_concurrency())) {
     PARE_EXPECTS(threads >= 0, "thread_pool: the number of threads must not be negative");
-    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { serve(); });
+    int const here = processor();
+    for (int i = 1; i < threads; ++i)
+      workers_.emplace_back([this, i, threads, here] {
+        take_place(i, threads, here);
+        serve();
+      });
   }
   thread_pool(thread_pool const&) = delete;
   thread_pool& operator=(thread_pool const&) = delete;
@@ -94,6 +104,31 @@ class thread_pool {
       call(body, static_cast<index_t>(part));
       if (left_.fetch_sub(1, std::memory_order_acq_rel) == 1) left_.notify_all();
     }
+  }
+  static int processor() noexcept {
+#if defined(__linux__)
+    return sched_getcpu();
+#else
+    return -1;
+#endif
+  }
+  /// Where the pool takes all processors that the program may use, the i-th worker stays on the i-th after `here`, the
+  /// caller's: some systems (virtual machines with two processors among them) leave all threads on one otherwise.
+  static void take_place([[maybe_unused]] int i, [[maybe_unused]] int threads, [[maybe_unused]] int here) noexcept {
+#if defined(__linux__)
+    cpu_set_t allowed;
+    if (here < 0 || sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+    int const all = CPU_COUNT(&allowed);
+    if (all < 2 || threads < all || !CPU_ISSET(here, &allowed)) return;
+    int cpu = here;
+    for (int step = 0; step < i % all; ++step) do
+        cpu = (cpu + 1) % CPU_SETSIZE;
+      while (!CPU_ISSET(cpu, &allowed));
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    sched_setaffinity(0, sizeof one, &one);
+#endif
   }
   void serve() {
     std::uint32_t seen = 0;

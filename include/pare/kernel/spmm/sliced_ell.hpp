@@ -12,6 +12,10 @@ namespace pare::inline PARE_ABI {
 /// A step, with 4 registers: 1 load of offsets, 1 of weights, 16 loads of X folded into 16 multiply-adds, 4 shuffles
 /// that spread the weights. Two loads a cycle are the limit: 16 / 18 of half the peak, minus the trips of partial sums,
 /// which decide above 90 % sparsity.
+///
+/// Measured (Zen 5, 768 x 768, 128 columns), of the multiply-add peak: 67 % at 80 % sparsity, 57 at 90, 46 at 95.
+/// Tried in vain: two steps a turn of the loop; offsets and weights in streams of their own; offsets through a vector
+/// register (3 %). Offsets of 8 bits, two steps a load, save 4 % of a step, but bound blocks to 255 columns.
 template <weight_value T>
 struct sliced_ell_spmm {
   using operand = sliced_ell<T>;

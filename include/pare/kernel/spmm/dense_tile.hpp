@@ -11,8 +11,8 @@ namespace pare::inline PARE_ABI {
 /// 8 rows x 2 registers with 32 registers, 6 x 2 with 16: 2 loads of X and 8 (6) broadcasts feed 16 (12)
 /// multiply-adds. With 8 sums or fewer their latency shows: 4 x 2 is a third slower than 6 x 2.
 /// Operand is dense_tiles<T>, which it reads in one stream, or dense<T>, in as many as rows.
-/// Measured (Zen 5, 128 columns): 96 % of the multiply-add peak for 768 x 768, 87 for 4096 x 4096; 88 without prefetching
-/// the weights.
+/// Measured (Zen 5, 128 columns): 96 % of the multiply-add peak for 768 x 768, 87 for 4096 x 4096; 88 for the former
+/// without prefetching the weights.
 /// Pruned elements are multiplied as zeros; matmul() calls it only where X is finite, so that this changes nothing.
 template <operand Operand>
 struct dense_tile_spmm {

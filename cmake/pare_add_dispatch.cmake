@@ -4,10 +4,11 @@ include_guard(GLOBAL)
 
 # The instruction sets that pare_add_dispatch knows, worst first (pare::isa in kernel/dispatch.hpp), and how a compiler
 # is told: from the oldest x86-64 on, whatever else the target is compiled for.
-set(PARE_DISPATCH_ARCHS sse4_2 avx2 avx512bw)
+set(PARE_DISPATCH_ARCHS sse4_2 avx2 avx512bw avx512vnni)
 set(PARE_DISPATCH_OPTIONS_sse4_2 -march=x86-64 -msse4.2 -mpopcnt)
 set(PARE_DISPATCH_OPTIONS_avx2 ${PARE_DISPATCH_OPTIONS_sse4_2} -mavx2 -mfma -mbmi -mbmi2)
 set(PARE_DISPATCH_OPTIONS_avx512bw ${PARE_DISPATCH_OPTIONS_avx2} -mavx512f -mavx512cd -mavx512dq -mavx512bw -mavx512vl)
+set(PARE_DISPATCH_OPTIONS_avx512vnni ${PARE_DISPATCH_OPTIONS_avx512bw} -mavx512vnni -mavx512vbmi -mavx512vbmi2)
 
 # pare_dispatch_options(<arch or baseline> <result>): the compile options of a kernel unit. Optimised in every
 # configuration: kernels that call their helpers are of no use, and helpers that are called are not allowed (see
@@ -32,7 +33,7 @@ PARE_ABI::detail {\n")
   foreach(arch IN ITEMS baseline LISTS archs)
     set(declaration "template <>\nkernel_table const& kernels_of_unit<isa::${arch}>() noexcept")
     set(kernels_${arch} "${declaration} {
-  static constexpr kernel_table table = kernel_table_of<simd::default_arch>(\"${arch}\");
+  static constexpr kernel_table table = kernel_table_of<unit_arch>(\"${arch}\");
   return table;
 }
 ")
@@ -55,19 +56,20 @@ endfunction()
 
 # pare_add_dispatch(<target> ARCHS <arch> ...)
 #
-# Compiles pare's kernels once for each of the instruction sets (sse4_2, avx2, avx512bw), besides what <target> itself
+# Compiles pare's kernels once for each of the instruction sets (sse4_2; avx2, with FMA and BMI2; avx512bw, Skylake-X's;
+# avx512vnni, Ice Lake's and Zen 4's, which 8-bit and bf16 weights gain from), besides what <target> itself
 # is compiled for, and lets the program choose when it runs: what multiplies (pare::prepare, pare::matmul,
 # pare::any_operand, networks) uses the best that the processor has. <target> itself needs no -march option.
 #
 #   add_executable(app main.cpp)
 #   target_link_libraries(app PRIVATE pare::pare)
-#   pare_add_dispatch(app ARCHS avx2 avx512bw)
+#   pare_add_dispatch(app ARCHS avx2 avx512bw avx512vnni)
 #
 # It sets, for <target>: one generated source for the baseline and one for each instruction set, compiled with the
 # target's own options, -O3 and those of the instruction set; the compile definition PARE_DISPATCH, which is PUBLIC
 # where <target> is a library, since all of a program that sees the same pare must agree (what does not is not linked).
 #
-# Run with the environment variable PARE_ARCH=avx2 (or sse4_2, avx512bw, baseline) a program takes these kernels and no
+# Run with the environment variable PARE_ARCH=avx2 (or sse4_2, ..., baseline) a program takes these kernels and no
 # better ones; pare::active_arch() says which it took. The kernels know pare::layer_epilogue and what can be written as
 # one (bias, affine, residual, an activation, composed in this order); any other epilogue is applied in a second pass.
 # Operands that the registry does not name (blocks of a size of your own) run on the baseline.

@@ -27,8 +27,8 @@ namespace pare::inline PARE_ABI {
 #if defined(PARE_DISPATCH)
 
 /// The instruction sets that there may be kernel units for, worst first. `baseline` is what the target itself is
-/// compiled for.
-enum class isa { baseline, sse4_2, avx2, avx512bw };
+/// compiled for; `avx512vnni` is AVX-512 with VNNI and VBMI2.
+enum class isa { baseline, sse4_2, avx2, avx512bw, avx512vnni };
 
 namespace detail {
 
@@ -98,6 +98,9 @@ std::span<kernel_unit const> kernel_units() noexcept;
   bool const sse4_2 = __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt");
   bool const avx2 = sse4_2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
                     __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+  bool const avx512bw = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512cd") &&
+                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+                        __builtin_cpu_supports("avx512vl");
   switch (id) {
     case isa::baseline:
       return true;
@@ -106,9 +109,10 @@ std::span<kernel_unit const> kernel_units() noexcept;
     case isa::avx2:
       return avx2;
     case isa::avx512bw:
-      return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512cd") &&
-             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-             __builtin_cpu_supports("avx512vl");
+      return avx512bw;
+    case isa::avx512vnni:
+      return avx512bw && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi") &&
+             __builtin_cpu_supports("avx512vbmi2");
   }
   return false;
 }

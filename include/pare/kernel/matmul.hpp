@@ -259,7 +259,8 @@ void matmul_with(typename Kernel::operand const& w, matrix_span<float const> x, 
   detail::multiply_with<Kernel, A>(w, x, y, e, exec);
 }
 
-/// y = e(W x) with the operand's kernels: the one for a single column where N = 1 and it has one, else that for many.
+/// y = e(W x) with the operand's kernels: the one for a single column, for up to eight, or for many; where an operand
+/// has none for so many columns, with another of its kernels, some columns at a time.
 ///
 /// Shapes:     W (M, K); x (K, N), any strides (token-major activations (N, K) as `x.transposed()`); y (M, N), any
 ///             strides, must not overlap x.

@@ -5,7 +5,6 @@
 //   column 1:  ...
 #pragma once
 
-#include <pare/format/bitmap.hpp>
 #include <pare/format/dense.hpp>
 #include <pare/kernel/kernel.hpp>
 

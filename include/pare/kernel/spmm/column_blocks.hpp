@@ -8,8 +8,8 @@ namespace pare::inline PARE_ABI {
 
 /// 4 rows x 4 registers of columns with 32 registers, 4 x 2 with 16: 4 (2) loads of X, one load and four shuffles of
 /// weights feed 16 (8) multiply-adds; one column number serves R rows. Nothing is gained from blocking K: each load of
-/// X serves four rows, so it may come from the second-level cache. 8 rows x 2 registers are slower (66 against 88 % of
-/// the peak for 16 x 1 at 70 %): every number brings half as much work.
+/// X serves four rows, so it may come from the second-level cache. 8 rows x 2 registers, as g++ 12 compiles them,
+/// are slower (at best 78 against 86 % of the peak for 16 x 1 at 70 %): every number brings half as much work.
 template <index_t R, index_t C, weight_value T>
 struct column_blocks_spmm {
   using operand = column_blocks<R, C, T>;

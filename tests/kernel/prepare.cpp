@@ -81,6 +81,47 @@ TEST_CASE("prepare: takes the dense alternative where nothing is pruned, and nev
   CHECK_FALSE(pare::any_operand());
 }
 
+TEST_CASE("prepare: takes the operand that is named, and measures where it is told to") {
+  pare::random_source random(83);
+  auto const format = sample<pare::bitmap<float>>(random, 0.3f);
+  auto const added = pare::test::random_matrix(random, {32, 5});
+  auto const x = pare::test::random_matrix(random, {48, 5});
+  matrix<float> expected(32, 5);
+  pare::reference::matmul(format, x.span(), expected.span(), pare::residual{added.span()});
+  auto const multiplies = [&](auto const& p) {
+    matrix<float> y(32, 5);
+    pare::matmul(p, x, y, pare::residual{added.span()});
+    for (index_t i = 0; i < y.size(); ++i) REQUIRE(y.data()[i] == Approx(expected.data()[i]).margin(1e-5));
+  };
+  for (char const* name : {"row_pairs", "sliced_ell", "bitmap", "dense", "column_major"}) {
+    auto const p = pare::prepare(format, {.columns = 5, .operand = name});
+    CHECK(std::string(p.name()) == name);
+    multiplies(p);
+  }
+  multiplies(pare::prepare(format, {.columns = 5, .autotune = true}));
+  CHECK(std::string(pare::prepare(format, {.zero_inputs = 0.99, .operand = "column_major"}).name()) == "column_major");
+  CHECK_THROWS_AS(pare::prepare(format, {.operand = "none of this name"}), pare::contract_violation);
+  CHECK_THROWS_AS(pare::prepare(format, {.zero_inputs = 1.5}), pare::contract_violation);
+}
+
+TEST_CASE("break_even: lies where the cost model's choice changes") {
+  pare::random_source random(84);
+  extents const shape{128, 256};
+  auto const w = pare::test::random_matrix(random, shape);
+  auto const scores = pare::test::random_matrix(random, shape);
+  for (index_t const n : {1, 32, 128}) {
+    double const s = pare::break_even(shape, n).value;
+    INFO(n << " columns: " << s);
+    REQUIRE((s >= 0.0 && s <= 1.0));
+    auto const chosen = [&](double at) {
+      auto const keep = pare::select(scores, pare::unstructured{}, pare::sparsity(at));
+      return std::string(pare::prepare(pare::compress<pare::bitmap<float>>(w, keep), {.columns = n}).name());
+    };
+    if (s < 1.0) CHECK(chosen(s + 0.01 < 1.0 ? s + 0.01 : 1.0) != "dense");
+    if (s > 0.02) CHECK(chosen(s - 0.02) == "dense");
+  }
+}
+
 TEST_CASE("prepare: Inf in x does not pass through what was pruned, dense alternative or not") {
   matrix<float> w(4, 4);
   for (index_t i = 0; i < 16; ++i) w.data()[i] = 1.0f;

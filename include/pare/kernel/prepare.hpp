@@ -19,7 +19,7 @@ namespace pare::inline PARE_ABI {
 /// What the operand will be used for, and how it is chosen.
 struct prepare_options {
   index_t columns = 1;         // N that it is chosen for; any N works afterwards
-  double zero_inputs = 0.0;    // the fraction of the activations that is expected to be zero
+  double zero_inputs = 0.0;    // the fraction of the activations that is expected to be zero, in [0, 1]
   bool may_be_dense = true;    // false: keep a sparse form even where dense is expected to be faster
   bool autotune = false;       // measure the candidates on this machine instead of asking the cost model
   std::string_view operand{};  // a name that prepared::name() gave: take this one (a choice that was saved)
@@ -66,11 +66,13 @@ class prepared {
 
 /// Seconds of one multiplication of w (an operand, a format or a prepared operand) with `columns` columns on the
 /// calling thread: the least of some calls, for about 10 ms. What w takes from memory is in the caches where it fits.
+/// `zero_inputs`: the fraction of x that is zero.
 template <class W>
-[[nodiscard]] double seconds_of_matmul(W const& w, index_t columns) {
+[[nodiscard]] double seconds_of_matmul(W const& w, index_t columns, double zero_inputs = 0.0) {
   using clock = std::chrono::steady_clock;
   matrix<float> x(w.shape().cols, columns);
-  for (index_t i = 0; i < x.size(); ++i) x.data()[i] = static_cast<float>(i % 17 - 8);
+  for (index_t i = 0; i < x.size(); ++i)
+    x.data()[i] = static_cast<double>(i * 619 % 1000) < 1000.0 * zero_inputs ? 0.0f : static_cast<float>(i % 17 + 1);
   matrix<float> y(w.shape().rows, columns);
   double least = 1e300;
   double total = 0.0;
@@ -114,6 +116,8 @@ template <operand O>
 /// Lays out the best of the operands: by the cost model, or measured among those within four times its best.
 template <class... O, sparse_format F>
 [[nodiscard]] prepared<F> best_of(operand_list<O...>, F format, prepare_options const& options) {
+  PARE_EXPECTS(options.zero_inputs >= 0.0 && options.zero_inputs <= 1.0,
+               "prepare: zero_inputs is a fraction and must lie in [0, 1]");
   matmul_shape const shape{.weights = format.shape(),
                            .nnz = format.nnz(),
                            .columns = std::max<index_t>(options.columns, 1),
@@ -129,13 +133,13 @@ template <class... O, sparse_format F>
   auto const consider = [&]<class Operand>(std::type_identity<Operand>) {
     if (cycles[i++] > limit || (!options.autotune && (best || as_it_is))) return;
     if constexpr (std::same_as<Operand, F>) {
-      double const seconds = options.autotune ? seconds_of_matmul(format, shape.columns) : 0.0;
+      double const seconds = options.autotune ? seconds_of_matmul(format, shape.columns, options.zero_inputs) : 0.0;
       if (seconds >= best_seconds) return;
       best_seconds = seconds;
       as_it_is = true;
     } else {
       Operand laid_out = lay_out<Operand>(format, machine_for<Operand>(), shape.columns);
-      double const seconds = options.autotune ? seconds_of_matmul(laid_out, shape.columns) : 0.0;
+      double const seconds = options.autotune ? seconds_of_matmul(laid_out, shape.columns, options.zero_inputs) : 0.0;
       if (seconds >= best_seconds) return;
       best_seconds = seconds;
       as_it_is = false;

@@ -5,12 +5,11 @@
 // window the rows are put in the order of their number of elements. Step i then takes the i-th element, from the right,
 // of the first n(i) lanes: nothing is padded, although the rows have different lengths.
 //
-//   window (columns 64..95):   lane 0: row 7   lane 1: row 2   lane 2: row 11   ...          values
-//     bits                          66 70 81        64 71 93        65 82
-//     step 0                        81              93              82          ...   n = 16  w(7,81) w(2,93) w(11,82)
-//     ... step 1                        70              71              65          ...   n = 13  w(7,70) w(2,71)
-//     w(11,65) ... step 2                        66              64                                n = 2   w(7,66)
-//     w(2,64)
+//   window (columns 64..95):  lane 0: row 7   lane 1: row 2   lane 2: row 11   ...
+//     bits                         66 70 81       64 71 93       65 82
+//     step 0, n = 16                81             93             82          values: w(7,81) w(2,93) w(11,82) ...
+//     step 1, n = 13                70             71             65                  w(7,70) w(2,71) w(11,65) ...
+//     step 2, n = 2                 66             64                                 w(7,66) w(2,64)
 //
 //   windows: for each with elements: order (16 nibbles: from which lane of the window before each lane takes its sum),
 //            number of the window, steps; 16 words of bits, the first column highest, apart for the sake of alignment
@@ -60,7 +59,7 @@ class windowed_ell {
     PARE_EXPECTS(shape_.cols <= most_columns, "windowed_ell: too many columns");
     bitmap<T> const& w = detail::as_bitmap(format);
     values_.reserve(static_cast<std::size_t>(nnz_));
-    block_rows_ = detail::rows_per_block(shape_.rows, 256, 64, lanes);
+    block_rows_ = detail::rows_per_block(shape_.rows, 256, 4, lanes);
     std::vector<std::uint32_t> bits;
     std::vector<index_t> order;
     for (index_t r = 0; r < shape_.rows; r += block_rows_) {

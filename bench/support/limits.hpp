@@ -4,7 +4,6 @@
 
 #include <array>
 #include <cstdint>
-#include <memory>
 #include <utility>
 
 #include <pare/core/matrix.hpp>
@@ -49,20 +48,18 @@ class memory_reader {
   static constexpr index_t quarters = 4;
 
   /// `bytes` is to be several times the last-level cache.
-  explicit memory_reader(index_t bytes) : floats_(round_up(bytes, step * quarters * 4) / 4) {
-    auto const size = static_cast<std::size_t>(floats_) * sizeof(float);
-    buffer_.reset(static_cast<float*>(::operator new (size, std::align_val_t{alignment})));
-    for (index_t i = 0; i < floats_; ++i) buffer_.get()[i] = 1.0f;
+  explicit memory_reader(index_t bytes) : buffer_(1, round_up(bytes, step * quarters * 4) / 4) {
+    for (index_t i = 0; i < buffer_.size(); ++i) buffer_.data()[i] = 1.0f;
   }
 
-  [[nodiscard]] double bytes_per_call() const { return static_cast<double>(floats_ / quarters * 4); }
+  [[nodiscard]] double bytes_per_call() const { return static_cast<double>(buffer_.bytes() / quarters); }
 
   void operator()() {
     using floats = simd::floats<simd::default_arch>;
     constexpr index_t width = simd::lanes<simd::default_arch>;
     constexpr index_t streams = 4;  // read faster than one, if not by much
-    index_t const length = floats_ / (quarters * streams);
-    float const* const first = buffer_.get() + next_ * length * streams;
+    index_t const length = buffer_.size() / (quarters * streams);
+    float const* const first = buffer_.data() + next_ * length * streams;
     next_ = (next_ + 1) % quarters;
     std::array<floats, streams> sum{floats(0.0f), floats(0.0f), floats(0.0f), floats(0.0f)};
     for (index_t i = 0; i < length; i += width)
@@ -75,13 +72,9 @@ class memory_reader {
 
  private:
   static constexpr index_t step = 4096;  // a multiple of what a turn of the loop reads
-  struct release {
-    void operator()(float* p) const { ::operator delete (static_cast<void*>(p), std::align_val_t{alignment}); }
-  };
 
-  index_t floats_;
+  matrix<float> buffer_;
   index_t next_ = 0;
-  std::unique_ptr<float, release> buffer_;
 };
 
 /// A chain of integer multiplications, each of which waits three cycles for the one before on x86 CPUs of this century

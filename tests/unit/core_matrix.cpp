@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdint>
 #include <utility>
+#include <vector>
 
 #include <pare/core/cast.hpp>
 #include <pare/core/matrix.hpp>
@@ -18,8 +19,26 @@ TEST_CASE("matrix: is zeroed, aligned to 64 bytes, and refuses negative extents"
     CHECK(reinterpret_cast<std::uintptr_t>(m.data()) % 64 == 0);
     for (index_t i = 0; i < m.size(); ++i) REQUIRE(m.data()[i] == 0.0f);
   }
+  // From 2 MB on storage is made of huge pages, which moving and copying must give back as they got them.
+  for (index_t rows : {(1 << 11) - 1, 1 << 11, (1 << 11) + 1}) {
+    matrix<float> large(rows, 256);
+    CHECK(reinterpret_cast<std::uintptr_t>(large.data()) % 64 == 0);
+    large(rows - 1, 255) = 1.0f;
+    matrix<float> const copy = large;
+    matrix<float> const moved = std::move(large);
+    CHECK(copy(rows - 1, 255) == 1.0f);
+    CHECK(moved(rows - 1, 255) == 1.0f);
+    for (index_t i = 0; i < moved.size() - 1; ++i) REQUIRE(moved.data()[i] == 0.0f);
+  }
   CHECK_THROWS_AS(matrix<float>(-1, 2), pare::contract_violation);
   CHECK_THROWS_AS(matrix<float>(2, -1), pare::contract_violation);
+}
+
+TEST_CASE("aligned_allocator: vectors keep their elements while they grow into huge pages") {
+  std::vector<std::uint32_t, pare::aligned_allocator<std::uint32_t>> v;
+  for (std::uint32_t i = 0; i < 1'200'000; ++i) v.push_back(i);
+  for (std::uint32_t i = 0; i < v.size(); ++i) REQUIRE(v[i] == i);
+  CHECK(reinterpret_cast<std::uintptr_t>(v.data()) % pare::alignment == 0);
 }
 
 TEST_CASE("matrix: a copy is deep, a move leaves an empty matrix behind") {

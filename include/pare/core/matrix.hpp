@@ -7,17 +7,14 @@
 
 #include <cstddef>
 #include <cstring>
-#include <new>
 #include <type_traits>
 #include <utility>
 
 #include <pare/core/contract.hpp>
 #include <pare/core/index.hpp>
+#include <pare/core/memory.hpp>
 
 namespace pare::inline PARE_ABI {
-
-/// Alignment of owned storage: a cache line, and the widest SIMD register.
-inline constexpr std::size_t alignment = 64;
 
 /// Non-owning strided view: element (i, j) is data[i * row_stride + j * col_stride]. Strides count elements.
 /// T may be const. Trivially copyable; the viewed storage must outlive it.
@@ -106,7 +103,7 @@ class matrix {
   matrix(index_t rows, index_t cols) : rows_(rows), cols_(cols) {
     PARE_EXPECTS(rows >= 0 && cols >= 0, "matrix: extents must not be negative");
     if (size() > 0) {
-      data_ = static_cast<T*>(::operator new (bytes(), std::align_val_t{alignment}));
+      data_ = static_cast<T*>(detail::allocate(bytes()));
       std::memset(static_cast<void*>(data_), 0, bytes());
     }
   }
@@ -129,7 +126,7 @@ class matrix {
     std::swap(cols_, other.cols_);
     return *this;
   }
-  ~matrix() { ::operator delete (static_cast<void*>(data_), std::align_val_t{alignment}); }
+  ~matrix() { detail::deallocate(data_, bytes()); }
 
   [[nodiscard]] index_t rows() const noexcept { return rows_; }
   [[nodiscard]] index_t cols() const noexcept { return cols_; }

@@ -8,7 +8,6 @@
 #pragma once
 
 #include <cstring>
-#include <new>
 
 #include <pare/core/matrix.hpp>
 #include <pare/kernel/transpose.hpp>
@@ -22,15 +21,15 @@ float* scratch(int slot, index_t floats) {
   struct buffer {
     float* data = nullptr;
     index_t size = 0;
-    ~buffer() { ::operator delete (data, std::align_val_t{alignment}); }
+    [[nodiscard]] std::size_t bytes() const noexcept { return static_cast<std::size_t>(size) * sizeof(float); }
+    ~buffer() { deallocate(data, bytes()); }
   };
   thread_local buffer buffers[4];
   buffer& b = buffers[slot];
   if (floats > b.size) {
-    ::operator delete (b.data, std::align_val_t{alignment});
-    b.data = nullptr;
-    b.data = static_cast<float*>(
-        ::operator new (static_cast<std::size_t>(floats) * sizeof(float), std::align_val_t{alignment}));
+    deallocate(b.data, b.bytes());
+    b = {};
+    b.data = static_cast<float*>(allocate(static_cast<std::size_t>(floats) * sizeof(float)));
     b.size = floats;
   }
   return b.data;

@@ -148,8 +148,8 @@ class row_pairs {
   index_t nnz_;
   index_t block_rows_ = 1;
   std::vector<index_t> block_begin_;  // of the values of each block of rows
-  std::vector<pair> pairs_;
-  std::vector<T> values_;
+  std::vector<pair, aligned_allocator<pair>> pairs_;
+  std::vector<T, aligned_allocator<T>> values_;
 };
 
 }  // namespace pare::inline PARE_ABI

@@ -159,8 +159,8 @@ class sliced_ell {
   std::vector<index_t> slice_begin_;  // by block of rows, block of columns
   std::vector<index_t> step_begin_;   // by block of rows
   index_t end_ = 0;                   // of the steps
-  std::vector<slice> slices_;
-  std::vector<step> steps_;
+  std::vector<slice, aligned_allocator<slice>> slices_;
+  std::vector<step, aligned_allocator<step>> steps_;
 };
 
 }  // namespace pare::inline PARE_ABI

@@ -173,9 +173,9 @@ class windowed_ell {
   index_t nnz_;
   index_t block_rows_ = lanes;
   std::vector<group> groups_;
-  std::vector<window> windows_;
+  std::vector<window, aligned_allocator<window>> windows_;
   matrix<std::uint32_t> bits_;
-  std::vector<T> values_;
+  std::vector<T, aligned_allocator<T>> values_;
 };
 
 }  // namespace pare::inline PARE_ABI

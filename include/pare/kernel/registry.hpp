@@ -128,7 +128,7 @@ struct kernels_of<row_pairs<T>> {
 
   /// A stored element costs half a cycle for each register of the panel, a row and 64 columns the trip of its sums.
   static double cycles(matmul_shape const& s) noexcept {
-    double const element = s.vectors() < 2.0 ? 0.97 : s.vectors() < 4.0 ? 0.6 : 0.477;
+    double const element = s.vectors() < 2.0 ? 1.09 : s.vectors() < 4.0 ? 0.64 : 0.477;
     return detail::overlapped((s.stored() * element + 0.046 * s.size()) * s.vectors(),
                               s.stored() * static_cast<double>(sizeof(T)) + 0.19 * s.size());
   }
@@ -139,12 +139,13 @@ struct kernels_of<sliced_ell<T>> {
   using spmm = sliced_ell_spmm<T>;
   using list = kernel_list<spmm>;
 
-  /// Panels of 4 registers below 93 % sparsity, of 2 above, where the trips of the sums decide (see sliced_ell).
+  /// A stored element costs 0.67 cycles for each register of the panel, a row and block of columns the trip of its
+  /// sums.
   static double cycles(matmul_shape const& s) noexcept {
-    bool const wide = s.vectors() >= 4.0 && s.stored() > 0.07 * s.size();
-    double const step = wide ? 0.64 : s.vectors() > 1.0 ? 0.8 : 1.25;
-    double const work = s.stored() * step * s.vectors() + (wide ? 0.024 : 0.013) * s.size() * s.vectors();
-    return detail::overlapped(work, s.stored() * static_cast<double>(2 + sizeof(T)));
+    bool const narrow = s.vectors() < 2.0;
+    double const element = narrow ? 0.76 : s.target.has_32_registers ? 0.668 : 0.75;
+    return detail::overlapped((s.stored() * element + (narrow ? 0.026 : 0.015) * s.size()) * s.vectors(),
+                              s.stored() * static_cast<double>(2 + sizeof(T)));
   }
 };
 
@@ -166,7 +167,8 @@ struct kernels_of<bitmap_stream<T>> {
   /// 1.9 cycles for 16 columns of float and 2.5 for 32 of bf16, whatever the density; more columns of x cost little
   /// until the sums no longer fit the registers.
   static double cycles(matmul_shape const& s) noexcept {
-    // One stream of floats is prefetched in time less often than windowed_ell's: 0.90 against 0.94 of the memory's speed.
+    // One stream of floats is prefetched in time less often than windowed_ell's: 0.90 against 0.94 of the memory's
+    // speed.
     double const late = std::same_as<T, float> ? 1.04 : 1.0;
     double const bytes = late * (s.stored() * static_cast<double>(sizeof(T)) + s.size() / 8.0);
     if (!s.target.expands) {  // by tables, a step for 8 columns

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sliced ELL in slices of four rows: the operand for high sparsity, and for few columns.
+// Sliced ELL in slices of eight rows: the operand for high sparsity, and for few columns.
 //
 // Rows are cut into blocks, columns into blocks that fit the first-level cache. In each block of rows and columns the
-// rows are sorted by their number of elements, four that follow each other form a slice, padded to its longest row:
+// rows are sorted by their number of elements, eight that follow each other form a slice, padded to its longest row:
 //
-//   slice:  rows r0 r1 r2 r3 (in the block of rows), steps
-//   step:   offset of x for each of the rows (4 x 16 bits) | weight for each of the rows
+//   slice:  rows r0 ... r7 (in the block of rows), steps
+//   step:   offset of x for each of the rows (8 x 16 bits) | weight for each of the rows
 //
 // An offset is that of a row of the packed panel, in bytes, so that it depends on the width of a panel, and one 64-bit
 // load brings four of them: index loads would compete with the loads of X. Padding has offset 0: the row of zeros.
@@ -20,17 +20,19 @@
 
 namespace pare::inline PARE_ABI {
 
-/// bytes: 2 + sizeof(T) an element and place of padding (below 2 per cent of them), 10 a slice and block of columns.
+/// bytes: 2 + sizeof(T) an element and place of padding (below 3 per cent of them), 20 a slice and block of columns.
 template <weight_value T>
 class sliced_ell {
  public:
   using value_type = T;
   static constexpr char const* name() noexcept { return "sliced_ell"; }
-  static constexpr index_t slice_rows = 4;
+  static constexpr index_t slice_rows = 8;
 
   struct slice {
-    std::uint16_t row[slice_rows] = {};  // where rows are missing, the first ones repeat the last
+    std::uint16_t row[slice_rows] = {};
     std::uint16_t steps = 0;
+    std::uint16_t missing =
+        0;  // so many rows: the first ones of the slice, which repeat the last one, without elements
   };
   struct step {
     std::uint16_t offset[slice_rows] = {};
@@ -41,10 +43,12 @@ class sliced_ell {
   template <sparse_format F>
   sliced_ell(F const& format, machine const& m, index_t columns) : shape_(format.shape()), nnz_(format.nnz()) {
     double const density = shape_.size() == 0 ? 0.0 : static_cast<double>(nnz_) / static_cast<double>(shape_.size());
-    vectors_ = m.has_32_registers && columns >= 4 * m.lanes && density > 0.07 ? 4 : columns > m.lanes ? 2 : 1;
+    bool const far = static_cast<double>(nnz_) * (2.0 + sizeof(T)) > far_bytes;
+    vectors_ = columns > m.lanes ? 2 : 1;
     row_bytes_ = vectors_ * m.lanes * static_cast<index_t>(sizeof(float));
-    // Half the first-level cache where there is much reuse, all of it where the trips of partial sums cost more.
-    index_t const cache = density > 0.15 ? 32768 : 49152;
+    // Half the first-level cache where there is much reuse, all of it where the trips of partial sums cost more; less
+    // of it where W passes through.
+    index_t const cache = (density > 0.15 ? 32768 : 49152) * (far ? 3 : 4) / 4;
     index_t const most = std::min(cache / row_bytes_, std::numeric_limits<std::uint16_t>::max() / row_bytes_ - 1);
     column_blocks_ = std::max<index_t>(ceil_div(shape_.cols, most / 64 * 64), 1);
     block_columns_ = round_up(std::max<index_t>(ceil_div(shape_.cols, column_blocks_), 1), 64);
@@ -69,6 +73,8 @@ class sliced_ell {
     return slice_rows * ((i + 1 < step_begin_.size() ? step_begin_[i + 1] : end_) - step_begin_[i]);
   }
   [[nodiscard]] index_t vectors() const noexcept { return vectors_; }  // of a panel
+  /// Whether it is read from memory, as a rule: it is to be prefetched, which costs load slots.
+  [[nodiscard]] bool far() const noexcept { return static_cast<double>(bytes()) > far_bytes; }
   [[nodiscard]] index_t block_columns() const noexcept { return block_columns_; }
   [[nodiscard]] index_t column_blocks() const noexcept { return column_blocks_; }
   /// The slices of a block of rows and one of columns. In the first and the last block of columns these are all rows;
@@ -85,11 +91,13 @@ class sliced_ell {
   }
   /// The i-th of the four offsets that one load brought.
   [[nodiscard]] static constexpr std::size_t offset_of(std::uint64_t offsets, index_t i) noexcept {
-    if constexpr (std::endian::native == std::endian::big) i = slice_rows - 1 - i;
+    if constexpr (std::endian::native == std::endian::big) i = 3 - i;
     return static_cast<std::uint16_t>(offsets >> (16 * i));
   }
 
  private:
+  static constexpr double far_bytes = 4.5e6;
+
   struct row {
     index_t number;
     index_t begin;  // of its elements in the block of columns
@@ -134,6 +142,7 @@ class sliced_ell {
       index_t const missing = std::max<index_t>(first + slice_rows - count, 0);
       slice s;
       s.steps = static_cast<std::uint16_t>(longest);
+      s.missing = static_cast<std::uint16_t>(missing);
       auto const steps = steps_.size();
       steps_.resize(steps + static_cast<std::size_t>(longest));
       for (index_t i = 0; i < slice_rows; ++i) {

@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// SpMM for slices of four rows: one load brings four column offsets, another four weights.
+// SpMM for slices of eight rows: one load brings four column offsets, another four weights.
 #pragma once
 
 #include <pare/kernel/operand/sliced_ell.hpp>
 
 namespace pare::inline PARE_ABI {
 
-/// 4 rows x 1, 2 or 4 registers of columns (2 at most with 16 registers). K is blocked so that the block of X stays in
-/// the first-level cache; rows without elements in an inner block are not touched there.
+/// 8 rows x 1 or 2 registers of columns (with 16 registers 8 x 1, or 4 x 2: half a slice at a time). K is blocked so that
+/// the block of X stays in the first-level cache; rows without elements in an inner block are not touched there.
 ///
-/// A step, with 4 registers: 1 load of offsets, 1 of weights, 16 loads of X folded into 16 multiply-adds, 4 shuffles
-/// that spread the weights. Two loads a cycle are the limit: 16 / 18 of half the peak, minus the trips of partial sums,
-/// which decide above 90 % sparsity.
+/// A step with 2 registers: 16 loads of X folded into 16 multiply-adds, 2 loads of weights and 2 of offsets, a shuffle
+/// for each weight that spreads it. Two loads a cycle are the limit: 16 / 20 of half the peak, minus the trips of
+/// partial sums, which decide above 90 % sparsity.
 ///
-/// Measured (Zen 5, 768 x 768, 128 columns), of the multiply-add peak: 67 % at 80 % sparsity, 57 at 90, 46 at 95.
+/// Measured (Zen 5, 768 x 768), of the multiply-add peak: 70 % at 70 % sparsity, 63 at 90, 54 at 95. Slices of four rows
+/// x 2 registers reach 62, 54 and 46, four rows x 4 registers 57 % at 90 % sparsity.
 /// Tried in vain: two steps a turn of the loop; offsets and weights in streams of their own; offsets through a vector
 /// register (3 %). Offsets of 8 bits, two steps a load, save 4 % of a step, but bound blocks to 255 columns.
+/// Prefetching what is in the caches costs 6 %; what is not, into the second-level cache only, 20 %.
 template <weight_value T>
 struct sliced_ell_spmm {
   using operand = sliced_ell<T>;
@@ -32,19 +34,25 @@ struct sliced_ell_spmm {
  private:
   using slice = typename sliced_ell<T>::slice;
   using step = typename sliced_ell<T>::step;
-  static constexpr index_t height = sliced_ell<T>::slice_rows;
+  /// Rows whose sums fit the registers: all of a slice, or half of it.
+  template <class A, index_t Vectors>
+  static constexpr index_t height = Vectors * 8 > (simd::has_32_registers<A> ? 16 : 8) ? 4 : 8;
 
   template <class A, index_t Vectors, epilogue E>
   static void block(sliced_ell<T> const& w, x_panel x, float* sums, y_tile y, E const& e, index_t r0) noexcept;
   template <class A, index_t Vectors, bool First, class Store>
-  static step const* pass(slice const* s, slice const* end, step const* at, float const* columns, float* sums,
+  static step const* pass(slice const* s, slice const* end, step const* at, float const* columns, float* sums, bool far,
                           Store const& store) noexcept;
 
-  static std::uint64_t offsets_of(step const* s) noexcept {
-    std::uint64_t four;
-    std::memcpy(&four, s->offset, sizeof four);
-    return four;
-  }
+  /// The offsets of Height rows, four a word.
+  template <index_t Height>
+  struct offset_words {
+    std::uint64_t word[Height / 4];
+    explicit offset_words(std::uint16_t const* offsets) noexcept { std::memcpy(word, offsets, sizeof word); }
+    [[nodiscard]] std::size_t operator[](index_t i) const noexcept {
+      return sliced_ell<T>::offset_of(word[i / 4], i % 4);
+    }
+  };
 };
 
 template <weight_value T>
@@ -53,8 +61,6 @@ void sliced_ell_spmm<T>::run(sliced_ell<T> const& w, x_panel x, float* sums, y_t
                              index_t r1) noexcept {
   index_t const rows = w.block_rows();
   for (index_t r = r0; r < r1; r += rows, sums += rows * x.vectors * simd::lanes<A>) {
-    if constexpr (simd::has_32_registers<A>)
-      if (x.vectors == 4) block<A, 4>(w, x, sums, y, e, r);
     if (x.vectors == 2) block<A, 2>(w, x, sums, y, e, r);
     if (x.vectors == 1) block<A, 1>(w, x, sums, y, e, r);
   }
@@ -71,36 +77,38 @@ void sliced_ell_spmm<T>::block(sliced_ell<T> const& w, x_panel x, float* sums, y
   index_t const blocks = w.column_blocks();
   step const* at = w.steps(b);
   float const* columns = x.data;  // from the row of zeros on, where offsets count from
-  auto const keep = [sums](slice const& s, floats const(&sum)[height][Vectors]) {
-    float* to[height];
-    for (index_t i = 0; i < height; ++i) to[i] = sums + s.row[i] * stride;
-    for (index_t i = 0; i < height; ++i)
+  constexpr index_t rows = height<A, Vectors>;
+  auto const keep = [sums](std::uint16_t const* row, floats const(&sum)[rows][Vectors]) {
+    float* to[rows];
+    for (index_t i = 0; i < rows; ++i) to[i] = sums + row[i] * stride;
+    for (index_t i = 0; i < rows; ++i)
       for (index_t t = 0; t < Vectors; ++t) sum[i][t].store_aligned(to[i] + t * lanes);
   };
-  auto const finish = [&](slice const& s, floats const(&sum)[height][Vectors]) {
-    index_t row[height];
-    float* to[height];
-    for (index_t i = 0; i < height; ++i) row[i] = r0 + s.row[i];
-    for (index_t i = 0; i < height; ++i) to[i] = y.row(row[i]);
-    for (index_t t = 0; t < Vectors; ++t) {  // all four before any is stored: y may be what e reads
-      floats out[height];
-      for (index_t i = 0; i < height; ++i) out[i] = e(sum[i][t], row[i], x.first_column + t * lanes);
-      for (index_t i = 0; i < height; ++i) out[i].store_unaligned(to[i] + t * lanes);
+  auto const finish = [&](std::uint16_t const* rows_of_block, floats const(&sum)[rows][Vectors]) {
+    index_t row[rows];
+    float* to[rows];
+    for (index_t i = 0; i < rows; ++i) row[i] = r0 + rows_of_block[i];
+    for (index_t i = 0; i < rows; ++i) to[i] = y.row(row[i]);
+    for (index_t t = 0; t < Vectors; ++t) {  // all before any is stored: y may be what e reads
+      floats out[rows];
+      for (index_t i = 0; i < rows; ++i) out[i] = e(sum[i][t], row[i], x.first_column + t * lanes);
+      for (index_t i = 0; i < rows; ++i) out[i].store_unaligned(to[i] + t * lanes);
     }
   };
+  bool const far = w.far();
   if (blocks == 1) {
-    pass<A, Vectors, true>(w.slices_begin(b, 0), w.slices_end(b, 0), at, columns, sums, finish);
+    pass<A, Vectors, true>(w.slices_begin(b, 0), w.slices_end(b, 0), at, columns, sums, far, finish);
     return;
   }
   for (index_t k = 0; k < blocks; ++k, columns += (w.block_columns() + 1) * stride) {
     slice const* const first = w.slices_begin(b, k);
     slice const* const end = w.slices_end(b, k);
     if (k == 0) {
-      at = pass<A, Vectors, true>(first, end, at, columns, sums, keep);
+      at = pass<A, Vectors, true>(first, end, at, columns, sums, far, keep);
     } else if (k + 1 < blocks) {
-      at = pass<A, Vectors, false>(first, end, at, columns, sums, keep);
+      at = pass<A, Vectors, false>(first, end, at, columns, sums, far, keep);
     } else {
-      pass<A, Vectors, false>(first, end, at, columns, sums, finish);
+      pass<A, Vectors, false>(first, end, at, columns, sums, far, finish);
     }
   }
 }
@@ -111,35 +119,42 @@ template <weight_value T>
 template <class A, index_t Vectors, bool First, class Store>
 [[gnu::noinline]] typename sliced_ell<T>::step const* sliced_ell_spmm<T>::pass(slice const* s, slice const* end,
                                                                                step const* at, float const* columns,
-                                                                               float* sums,
+                                                                               float* sums, bool far,
                                                                                Store const& store) noexcept {
   using floats = simd::floats<A>;
   constexpr index_t lanes = simd::lanes<A>;
   constexpr index_t stride = Vectors * lanes;
-  constexpr index_t ahead = 1536 / static_cast<index_t>(sizeof(step));
-  std::uint64_t next_0 = offsets_of(at);
-  std::uint64_t next_1 = offsets_of(at + 1);
-  std::uint64_t next_2 = offsets_of(at + 2);
-  for (; s != end; ++s) {
-    floats sum[height][Vectors];
-    for (index_t i = 0; i < height; ++i)
-      for (index_t t = 0; t < Vectors; ++t)
-        sum[i][t] = First ? floats(0.0f) : floats::load_aligned(sums + s->row[i] * stride + t * lanes);
-    for (index_t n = 0; n < s->steps; n += 2) __builtin_prefetch(at + ahead + n);
-    for (int n = s->steps; n > 0; --n, ++at) {
-      std::uint64_t const offsets = next_0;
-      next_0 = next_1;
-      next_1 = next_2;
-      next_2 = offsets_of(at + 3);
-      simd::weight_four<A> const weight = simd::broadcast_four<A>(at->weight);
-      for (index_t i = 0; i < height; ++i) {
-        auto const* const c = reinterpret_cast<float const*>(reinterpret_cast<char const*>(columns) +
-                                                             sliced_ell<T>::offset_of(offsets, i));
+  constexpr index_t rows = height<A, Vectors>;
+  constexpr std::size_t ahead = 4096;
+  for (; s != end; at += s->steps, ++s) {
+    if (far)
+      for (std::size_t n = 0; n < s->steps * sizeof(step); n += 64)
+        __builtin_prefetch(reinterpret_cast<char const*>(at) + ahead + n);
+    // A half that repeats a row of the other one is left out: a row is finished once.
+    for (index_t first = s->missing / rows * rows; first < sliced_ell<T>::slice_rows; first += rows) {
+      floats sum[rows][Vectors];
+      for (index_t i = 0; i < rows; ++i)
         for (index_t t = 0; t < Vectors; ++t)
-          sum[i][t] = simd::multiply_add<A>(weight.row[i], floats::load_aligned(c + t * lanes), sum[i][t]);
+          sum[i][t] = First ? floats(0.0f) : floats::load_aligned(sums + s->row[first + i] * stride + t * lanes);
+      offset_words<rows> next_0(at->offset + first);
+      offset_words<rows> next_1(at[1].offset + first);
+      offset_words<rows> next_2(at[2].offset + first);
+      step const* now = at;
+      for (int n = s->steps; n > 0; --n, ++now) {
+        offset_words<rows> const offsets = next_0;
+        next_0 = next_1;
+        next_1 = next_2;
+        next_2 = offset_words<rows>(now[3].offset + first);
+        simd::weight_four<A> weight[rows / 4];
+        for (index_t i = 0; i < rows / 4; ++i) weight[i] = simd::broadcast_four<A>(now->weight + first + 4 * i);
+        for (index_t i = 0; i < rows; ++i) {
+          auto const* const c = reinterpret_cast<float const*>(reinterpret_cast<char const*>(columns) + offsets[i]);
+          for (index_t t = 0; t < Vectors; ++t)
+            sum[i][t] = simd::multiply_add<A>(weight[i / 4].row[i % 4], floats::load_aligned(c + t * lanes), sum[i][t]);
+        }
       }
+      store(s->row + first, sum);
     }
-    store(*s, sum);
   }
   return at;
 }

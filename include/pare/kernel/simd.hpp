@@ -3,6 +3,7 @@
 #pragma once
 
 #include <bit>
+#include <concepts>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -127,10 +128,10 @@ template <class A>
 /// The bits of 32-bit integers as floats.
 template <class A>
 [[nodiscard]] inline floats<A> as_floats(xsimd::batch<std::uint32_t, A> bits) noexcept {
-  if constexpr (requires { xsimd::bitwise_cast<floats<A>>(bits); }) {
-    return xsimd::bitwise_cast<floats<A>>(bits);
+  if constexpr (requires { requires std::same_as<decltype(xsimd::bitwise_cast<float>(bits)), floats<A>>; }) {
+    return xsimd::bitwise_cast<float>(bits);
   } else {
-    return xsimd::bitwise_cast<float>(bits);  // from xsimd 10 on
+    return xsimd::bitwise_cast<floats<A>>(bits);  // before xsimd 10
   }
 }
 

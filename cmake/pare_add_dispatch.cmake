@@ -8,7 +8,7 @@ set(PARE_DISPATCH_ARCHS sse4_2 avx2 avx512bw avx512vnni)
 set(PARE_DISPATCH_OPTIONS_sse4_2 -march=x86-64 -msse4.2 -mpopcnt)
 set(PARE_DISPATCH_OPTIONS_avx2 ${PARE_DISPATCH_OPTIONS_sse4_2} -mavx2 -mfma -mbmi -mbmi2)
 set(PARE_DISPATCH_OPTIONS_avx512bw ${PARE_DISPATCH_OPTIONS_avx2} -mavx512f -mavx512cd -mavx512dq -mavx512bw -mavx512vl)
-set(PARE_DISPATCH_OPTIONS_avx512vnni ${PARE_DISPATCH_OPTIONS_avx512bw} -mavx512vnni -mavx512vbmi -mavx512vbmi2)
+set(PARE_DISPATCH_OPTIONS_avx512vnni ${PARE_DISPATCH_OPTIONS_avx512bw} -mavx512vnni -mavx512ifma -mavx512vbmi -mavx512vbmi2)
 
 # pare_dispatch_options(<arch or baseline> <result>): the compile options of a kernel unit. Optimised in every
 # configuration: kernels that call their helpers are of no use, and helpers that are called are not allowed (see

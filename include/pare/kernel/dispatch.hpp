@@ -27,7 +27,7 @@ namespace pare::inline PARE_ABI {
 #if defined(PARE_DISPATCH)
 
 /// The instruction sets that there may be kernel units for, worst first. `baseline` is what the target itself is
-/// compiled for; `avx512vnni` is AVX-512 with VNNI and VBMI2.
+/// compiled for; `avx512vnni` is AVX-512 with VNNI, IFMA (newer xsimd asks for it) and VBMI2.
 enum class isa { baseline, sse4_2, avx2, avx512bw, avx512vnni };
 
 namespace detail {
@@ -111,8 +111,8 @@ std::span<kernel_unit const> kernel_units() noexcept;
     case isa::avx512bw:
       return avx512bw;
     case isa::avx512vnni:
-      return avx512bw && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi") &&
-             __builtin_cpu_supports("avx512vbmi2");
+      return avx512bw && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512ifma") &&
+             __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2");
   }
   return false;
 }

@@ -42,6 +42,8 @@ struct prune_options {
   std::string allocation = "uniform";
   std::string calibration;
   std::int64_t calibration_limit = 0;  // bytes or images; 0: 100,000 bytes or 1,000 images
+  std::string stream = "pruned";       // pruned, dense
+  std::string pool = "block";          // of sparsegpt: block, row
   std::uint64_t seed = 0;
   std::vector<std::string> skip;
   bool all_layers = false;

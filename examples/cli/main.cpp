@@ -8,8 +8,10 @@
 #include <cstdio>
 #include <exception>
 #include <iostream>
+#include <iterator>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -17,6 +19,7 @@
 #include <pare/io/utf8.hpp>
 
 #include "cli/commands.hpp"
+#include "support/model.hpp"
 #include "support/terminal.hpp"
 
 namespace {
@@ -50,7 +53,7 @@ void add_run_options(CLI::App& c, run_options& o) {
                "Evaluate a classifier on these images: a folder with MNIST's files, a file or folder of CIFAR-10 "
                "records, or glyphs[:N]");
   c.add_option("--chunk", o.chunk,
-               "Cut the text into chunks of this many bytes, each encoded on its own and started by BOS")
+               "Cut texts into chunks of this many bytes, each encoded on its own and started by BOS")
       ->check(whole_number)
       ->type_name("BYTES");
   c.add_option("--limit", o.limit, "Use only the first N bytes of the text, or N images")
@@ -100,8 +103,11 @@ int main(int argc, char** argv) {
       ->add_option("-p,--pattern", prune_o.pattern,
                    "unstructured:S, N:M (N of M stay) or blockRxC:S; S is the sparsity in [0, 1)")
       ->required();
-  prune_c->add_option("-m,--method", prune_o.method, "magnitude, wanda (needs --calib) or random")
-      ->check(CLI::IsMember({"magnitude", "wanda", "random"}))
+  std::vector<std::string> const methods(std::begin(pare::program::method_names),
+                                         std::end(pare::program::method_names));
+  prune_c
+      ->add_option("-m,--method", prune_o.method, "How weights are chosen; all but magnitude and random need --calib")
+      ->check(CLI::IsMember(methods))
       ->capture_default_str();
   prune_c->add_option("--allocation", prune_o.allocation, "How layers share the budget")
       ->check(CLI::IsMember({"uniform", "global", "erk"}))
@@ -113,6 +119,17 @@ int main(int argc, char** argv) {
                    "Use only this many bytes (default 100000) or images (default 1000)")
       ->check(whole_number)
       ->type_name("N");
+  prune_c
+      ->add_option("--stream", prune_o.stream,
+                   "Calibrate each block on what the pruned blocks before it leave, or on the dense network")
+      ->check(CLI::IsMember({"pruned", "dense"}))
+      ->capture_default_str();
+  prune_c
+      ->add_option(
+          "--pool", prune_o.pool,
+          "Of sparsegpt: the weights of 128 columns compete with each other, or only those of each row of them")
+      ->check(CLI::IsMember({"block", "row"}))
+      ->capture_default_str();
   prune_c->add_option("--seed", prune_o.seed, "Of the random method")->check(whole_number)->capture_default_str();
   prune_c->add_option("--skip", prune_o.skip, "Leave layers of this name dense; * matches anything; may be repeated");
   prune_c->add_flag("--all-layers", prune_o.all_layers,

@@ -15,25 +15,22 @@ namespace pare::cli {
 
 namespace {
 
-/// Statistics where the method needs them. Errors: no calibration data named.
-result<std::optional<program::input_statistics>> statistics_for(prune_options const& o, program::model const& m) {
-  using statistics = std::optional<program::input_statistics>;
-  if (!program::needs_data(o.method)) return statistics();
-  program::data_set data;
+/// The calibration data, where the method needs any. Errors: none named; those of reading.
+result<std::optional<program::data_set>> calibration_data(prune_options const& o, program::model const& m) {
+  using data = std::optional<program::data_set>;
+  if (!program::needs_data(o.method)) return data();
   if (m.is_language_model()) {
     if (o.calibration.empty())
       return error{errc::missing, "method '" + o.method + "'", "it needs calibration data: pass --calib TEXT_FILE"};
-    PARE_TRY(data, program::read_text(o.calibration, o.calibration_limit > 0 ? o.calibration_limit : 100'000));
-  } else {
-    std::string const source = o.calibration.empty() && m.task == "glyphs" ? "glyphs" : o.calibration;
-    if (source.empty())
-      return error{errc::missing, "method '" + o.method + "'", "it needs calibration data: pass --calib IMAGES"};
-    PARE_TRY(data, program::read_images(source, program::split::train,
-                                        o.calibration_limit > 0 ? o.calibration_limit : 1'000));
+    PARE_TRY(auto text, program::read_text(o.calibration, o.calibration_limit > 0 ? o.calibration_limit : 100'000));
+    return data(std::move(text));
   }
-  program::progress_line line;
-  PARE_TRY(auto stats, program::calibrate(m, data, line.callback()));
-  return statistics(std::move(stats));
+  std::string const source = o.calibration.empty() && m.task == "glyphs" ? "glyphs" : o.calibration;
+  if (source.empty())
+    return error{errc::missing, "method '" + o.method + "'", "it needs calibration data: pass --calib IMAGES"};
+  PARE_TRY(auto images,
+           program::read_images(source, program::split::train, o.calibration_limit > 0 ? o.calibration_limit : 1'000));
+  return data(std::move(images));
 }
 
 result<void> save(prune_options const& o, program::model const& m, std::vector<pruned_layer> const& done,
@@ -66,14 +63,17 @@ result<void> prune(prune_options const& o) {
   PARE_TRY(auto m, program::load_model(o.model));
   PARE_TRY_VOID(check_save_target(o.model, o.out, {.replace = o.replace}));
   PARE_TRY(auto const data, read_data(o.run));
-  PARE_TRY(auto const stats, statistics_for(o, m));
+  PARE_TRY(auto const calibration, calibration_data(o, m));
 
   program::progress_line line;
-  program::prune_request request{o.method, what, o.allocation, o.seed, {}};
+  program::prune_request request{o.method, what, o.allocation, o.seed};
+  request.stream = o.stream == "dense" ? calibration_stream::dense : calibration_stream::pruned;
+  request.pool = o.pool == "row" ? sparse_gpt::pool::row : sparse_gpt::pool::block;
+  request.chunk = o.run.chunk;
   request.settings.skip = o.skip;
   request.settings.all_layers = o.all_layers;
   request.settings.progress = line.callback();
-  auto done = program::prune(m, request, stats ? &*stats : nullptr);
+  auto done = program::prune(m, request, calibration ? &*calibration : nullptr);
   if (!done) {
     if (done.error().code == errc::pattern_misfit) done.error().what += " (--skip NAME, where * matches anything)";
     return done.error();
@@ -97,8 +97,10 @@ result<void> prune(prune_options const& o) {
                        {"sparsity", count.sparsity()},
                        {"weight_bytes", count.bytes},
                        {"layers", nlohmann::json::array()}};
-    for (pruned_layer const& p : *done)
+    for (pruned_layer const& p : *done) {
       out["layers"].push_back({{"name", p.name}, {"shape", {p.shape.rows, p.shape.cols}}, {"kept", p.kept}});
+      if (!p.note.empty()) out["layers"].back()["note"] = p.note;
+    }
     if (e) out["evaluation"] = as_json(*e, m.network);
     std::cout << out.dump(2) << '\n';
     return {};
@@ -106,6 +108,8 @@ result<void> prune(prune_options const& o) {
   std::printf("%s: %zu layers pruned by %s to %s; %.1f %% of all weights are gone, %s are left\n", o.out.c_str(),
               done->size(), o.method.c_str(), o.pattern.c_str(), 100.0 * count.sparsity(),
               program::human_bytes(static_cast<double>(count.bytes)).c_str());
+  for (pruned_layer const& p : *done)
+    if (!p.note.empty()) std::printf("%s: %s\n", p.name.c_str(), p.note.c_str());
   if (e) std::printf("%s\n", as_text(*e, m.network).c_str());
   return {};
 }

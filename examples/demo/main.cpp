@@ -207,7 +207,7 @@ result<void> run(options const& o) {
         if (o.threads > 1) run_on(n, pool);
       },
       base.network);
-  PARE_TRY(auto const stats, program::calibrate(base, calibration_data ? *calibration_data : data, line.callback()));
+  PARE_TRY(auto const stats, program::calibrate(base, calibration_data ? *calibration_data : data, 0, line.callback()));
   PARE_TRY(auto const dense_quality, program::evaluate(base, data, chunk, batch, line.callback()));
   forward_pass pass(base, data, batch);
   auto const dense_time = time_both(pass, base.network, base.network);

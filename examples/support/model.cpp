@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <type_traits>
 #include <utility>
 
@@ -10,8 +11,11 @@
 #include <pare/allocate/global.hpp>
 #include <pare/io/checkpoint.hpp>
 #include <pare/nn/evaluate.hpp>
+#include <pare/nn/feed.hpp>
+#include <pare/prune/alps.hpp>
 #include <pare/score/magnitude.hpp>
 #include <pare/score/random_score.hpp>
+#include <pare/score/ria.hpp>
 #include <pare/score/wanda.hpp>
 
 namespace pare::program {
@@ -98,59 +102,30 @@ result<double> compare_logits(model const& m, data_set const& data, std::vector<
 
 namespace {
 
-result<void> run_on_text(llama const& net, tokenizer const& words, std::string const& text, input_statistics& stats,
-                         progress report) {
-  PARE_TRY(auto const tokens, words.encode(text));  // BOS first
-  auto const window = static_cast<std::size_t>(net.config().max_positions - 1);
-  std::vector<int> piece;
-  for (std::size_t first = 1; first < tokens.size(); first += window) {
-    auto const count = std::min(window, tokens.size() - first);
-    piece.assign(1, tokens.front());
-    piece.insert(piece.end(), tokens.begin() + static_cast<index_t>(first),
-                 tokens.begin() + static_cast<index_t>(first + count));
-    llama_session session(net, std::ssize(piece));
-    matrix<float> logits(1,
-                         net.config().vocab_size);  // only the states before it matter; the output layer sees the last
-    PARE_TRY_VOID(session.forward(piece, logits.span(), stats));
-    if (!report("calibrate", static_cast<index_t>(first + count), std::ssize(tokens)))
-      return error{errc::cancelled, "calibrate", "cancelled"};
+/// Runs the data through a network for what `tap` sees.
+template <class Net, class Tap>
+result<void> feed_data(model const& m, Net const& net, data_set const& data, index_t chunk, Tap& tap, progress report) {
+  if constexpr (std::same_as<Net, llama>) {
+    auto const* const text = std::get_if<std::string>(&data);
+    if (text == nullptr)
+      return error{errc::mismatch, m.path.string(), "this is a language model: it is calibrated on a text"};
+    PARE_TRY(auto const sequences, encode_chunks(*m.words, *text, chunk));
+    return feed(net, sequences, tap, report);
+  } else {
+    auto const* const set = std::get_if<labelled_images>(&data);
+    if (set == nullptr)
+      return error{errc::mismatch, m.path.string(), "this is a classifier: it is calibrated on images"};
+    return feed(net, set->images.span(), tap, report);
   }
-  return {};
-}
-
-template <class Net>
-result<void> run_on_images(Net const& net, labelled_images const& set, input_statistics& stats, progress report) {
-  if (set.images.cols() != net.input_size())
-    return error{errc::mismatch, "calibration images",
-                 "expected " + std::to_string(net.input_size()) + " values each, which the network takes, found " +
-                     std::to_string(set.images.cols())};
-  constexpr index_t batch = 64;
-  matrix<float> logits(batch, net.classes());
-  for (index_t first = 0; first < set.images.rows(); first += batch) {
-    index_t const count = std::min(batch, set.images.rows() - first);
-    net.forward(set.images.span().row_range(first, count), logits.span().row_range(0, count), stats);
-    if (!report("calibrate", first + count, set.images.rows())) return error{errc::cancelled, "calibrate", "cancelled"};
-  }
-  return {};
 }
 
 }  // namespace
 
-result<input_statistics> calibrate(model const& m, data_set const& data, progress report) {
+result<input_statistics> calibrate(model const& m, data_set const& data, index_t chunk, progress report) {
   return std::visit(
-      [&]<class Net>(Net const& net) -> result<input_statistics> {
+      [&](auto const& net) -> result<input_statistics> {
         input_statistics stats(net);
-        if constexpr (std::same_as<Net, llama>) {
-          auto const* const text = std::get_if<std::string>(&data);
-          if (text == nullptr)
-            return error{errc::mismatch, m.path.string(), "this is a language model: it is calibrated on a text"};
-          PARE_TRY_VOID(run_on_text(net, *m.words, *text, stats, report));
-        } else {
-          auto const* const set = std::get_if<labelled_images>(&data);
-          if (set == nullptr)
-            return error{errc::mismatch, m.path.string(), "this is a classifier: it is calibrated on images"};
-          PARE_TRY_VOID(run_on_images(net, *set, stats, report));
-        }
+        PARE_TRY_VOID(feed_data(m, net, data, chunk, stats, report));
         return stats;
       },
       m.network);
@@ -170,6 +145,27 @@ result<std::vector<pruned_layer>> prune_with(Net& net, C const& method, prune_re
   return error{errc::unsupported, "allocation '" + r.allocation + "'", "expected uniform, global or erk"};
 }
 
+/// Stage by stage, by an allocation that looks at shapes only.
+template <network Net, layer_pruner P>
+result<std::vector<pruned_layer>> prune_stages(model const& m, Net& net, P const& method, prune_request const& r,
+                                               data_set const& data) {
+  auto const run = [&](auto const& allocator) -> result<std::vector<pruned_layer>> {
+    PARE_TRY(auto const shares, share_out(net, r.what.pattern, r.what.target, allocator, r.settings));
+    auto const feed = [&](Net const& n, auto& tap) { return feed_data(m, n, data, r.chunk, tap, progress()); };
+    return prune_in_stages(net, method, r.what.pattern, shares, feed, r.stream, r.settings);
+  };
+  if (r.allocation == "uniform") return run(uniform{});
+  if (r.allocation == "erk") return run(erk{});
+  return error{errc::unsupported, "allocation '" + r.allocation + "'",
+               "expected uniform or erk: " + r.method + " gives no scores that could be compared between layers"};
+}
+
+error unknown_method(std::string const& name) {
+  std::string known;
+  for (std::string_view const m : method_names) known += (known.empty() ? "" : ", ") + std::string(m);
+  return {errc::unsupported, "method '" + name + "'", "expected one of " + known};
+}
+
 }  // namespace
 
 result<std::vector<pruned_layer>> prune(model& m, prune_request const& r, input_statistics const* stats) {
@@ -178,12 +174,32 @@ result<std::vector<pruned_layer>> prune(model& m, prune_request const& r, input_
         if (r.method == "magnitude") return prune_with(net, magnitude{}, r, calibration<magnitude::needs>(net));
         if (r.method == "random")
           return prune_with(net, random_score{r.seed}, r, calibration<random_score::needs>(net));
-        if (r.method == "wanda") {
-          if (stats == nullptr)
-            return error{errc::missing, "method 'wanda'", "it needs calibration data: pass --calib"};
-          return prune_with(net, wanda{}, r, *stats);
-        }
-        return error{errc::unsupported, "method '" + r.method + "'", "expected magnitude, wanda or random"};
+        if (stats == nullptr && needs_data(r.method))
+          return error{errc::missing, "method '" + r.method + "'", "it needs calibration data: pass --calib"};
+        if (r.method == "wanda") return prune_with(net, wanda{}, r, *stats);
+        if (r.method == "ria") return prune_with(net, ria{}, r, *stats);
+        return unknown_method(r.method);
+      },
+      m.network);
+}
+
+result<std::vector<pruned_layer>> prune(model& m, prune_request const& r, data_set const* data) {
+  if (!needs_data(r.method)) return prune(m, r, static_cast<input_statistics const*>(nullptr));
+  if (std::find(std::begin(method_names), std::end(method_names), r.method) == std::end(method_names))
+    return unknown_method(r.method);
+  if (data == nullptr)
+    return error{errc::missing, "method '" + r.method + "'", "it needs calibration data: pass --calib"};
+  bool const scores = r.method == "wanda" || r.method == "ria";
+  if (scores && r.allocation == "global") {
+    PARE_TRY(auto const stats, calibrate(m, *data, r.chunk, r.settings.progress));
+    return prune(m, r, &stats);
+  }
+  return std::visit(
+      [&](auto& net) {
+        if (r.method == "wanda") return prune_stages(m, net, select_by<wanda>{}, r, *data);
+        if (r.method == "ria") return prune_stages(m, net, select_by<ria>{}, r, *data);
+        if (r.method == "alps") return prune_stages(m, net, alps{}, r, *data);
+        return prune_stages(m, net, sparse_gpt{.compares = r.pool}, r, *data);
       },
       m.network);
 }

@@ -19,6 +19,8 @@
 #include <pare/pattern/parse.hpp>
 #include <pare/prune/calibration.hpp>
 #include <pare/prune/prune.hpp>
+#include <pare/prune/sparse_gpt.hpp>
+#include <pare/prune/stages.hpp>
 
 #include "support/data_set.hpp"
 
@@ -62,23 +64,36 @@ struct evaluation {
 /// What the methods that need data read: the norms of each layer's inputs.
 using input_statistics = calibration<statistics<input_norms>>;
 
-/// Runs the model on calibration data: a text in windows of its context, or images.
-[[nodiscard]] result<input_statistics> calibrate(model const& m, data_set const& data, progress report = {});
+/// Runs the model on calibration data: a text (in chunks of so many bytes, 0 = as a whole), or images.
+[[nodiscard]] result<input_statistics> calibrate(model const& m, data_set const& data, index_t chunk = 0,
+                                                 progress report = {});
 
 /// A pruning job in words.
 struct prune_request {
-  std::string method = "magnitude";  // magnitude, wanda, random
+  std::string method = "magnitude";  // one of method_names
   pattern_spec what;
   std::string allocation = "uniform";  // uniform, global, erk
   std::uint64_t seed = 0;              // of random
+  calibration_stream stream = calibration_stream::pruned;
+  index_t chunk = 0;                                // bytes of a chunk of the calibration text
+  sparse_gpt::pool pool = sparse_gpt::pool::block;  // of sparsegpt
   prune_settings settings{};
 };
 
-[[nodiscard]] inline bool needs_data(std::string_view method) noexcept { return method == "wanda"; }
+/// All methods, those that need no data first.
+inline constexpr std::string_view method_names[] = {"magnitude", "random", "wanda", "ria", "sparsegpt", "alps"};
+[[nodiscard]] constexpr bool needs_data(std::string_view method) noexcept {
+  return method != "magnitude" && method != "random";
+}
 
-/// Prunes the model's network. `stats`: from calibrate, of a network of the same shape; may be null for methods that
-/// need none. Errors: unknown names; those of pare::prune.
+/// Prunes the model's network all at once, by a criterion. `stats`: from calibrate, of a network of the same shape; may
+/// be null for methods that need none. Errors: unknown names; those of pare::prune.
 [[nodiscard]] result<std::vector<pruned_layer>> prune(model& m, prune_request const& request,
                                                       input_statistics const* stats);
+
+/// Prunes the model's network by any method. What needs data is calibrated on `data` (null where there is none) and
+/// pruned stage by stage; with an allocation that compares scores, all at once. Errors: unknown names; data of the
+/// wrong kind or none; those of pare::prune and pare::prune_in_stages.
+[[nodiscard]] result<std::vector<pruned_layer>> prune(model& m, prune_request const& request, data_set const* data);
 
 }  // namespace pare::program

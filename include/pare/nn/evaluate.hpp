@@ -142,19 +142,26 @@ inline result<double> window_nll(llama_session& session, std::span<int const> wi
   return out;
 }
 
-/// Perplexity on a text. Errors: an empty text, text that the tokenizer cannot encode, and those above.
-/// Pre: chunk_bytes >= 0.
-[[nodiscard]] inline result<perplexity_report> perplexity(llama const& net, tokenizer const& words,
-                                                          std::string_view text, perplexity_options options = {}) {
-  PARE_EXPECTS(options.chunk_bytes >= 0, "perplexity: chunk_bytes must not be negative");
+/// A text as sequences of tokens: chunks of so many bytes (0: the text as a whole), each encoded on its own and started
+/// by BOS. Pre: chunk_bytes >= 0. Errors: an empty text; text that the tokenizer cannot encode.
+[[nodiscard]] inline result<std::vector<std::vector<int>>> encode_chunks(tokenizer const& words, std::string_view text,
+                                                                         index_t chunk_bytes) {
+  PARE_EXPECTS(chunk_bytes >= 0, "encode_chunks: chunk_bytes must not be negative");
   if (text.empty()) return error{errc::missing, "text", "expected text to predict, found an empty one"};
-  std::size_t const step = options.chunk_bytes > 0 ? static_cast<std::size_t>(options.chunk_bytes) : text.size();
+  std::size_t const step = chunk_bytes > 0 ? static_cast<std::size_t>(chunk_bytes) : text.size();
   std::vector<std::vector<int>> sequences;
   for (std::size_t first = 0; first < text.size(); first += step) {
     auto tokens = words.encode(text.substr(first, step));
     if (!tokens) return in("text from byte " + std::to_string(first), std::move(tokens.error()));
     sequences.push_back(*std::move(tokens));
   }
+  return sequences;
+}
+
+/// Perplexity on a text. Errors: those of encode_chunks, and those above. Pre: chunk_bytes >= 0.
+[[nodiscard]] inline result<perplexity_report> perplexity(llama const& net, tokenizer const& words,
+                                                          std::string_view text, perplexity_options options = {}) {
+  PARE_TRY(auto const sequences, encode_chunks(words, text, options.chunk_bytes));
   return perplexity(net, sequences, options.report);
 }
 

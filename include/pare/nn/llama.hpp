@@ -50,6 +50,9 @@ class llama {
 
   [[nodiscard]] llama_config const& config() const noexcept { return config_; }
 
+  /// So many layers that follow each other in layers() are a block: what is calibrated together.
+  static constexpr std::size_t layers_per_block = 7;
+
   /// The linear layers in forward order, the output layer last (with tied weights it is the embedding as well).
   /// The pointers are valid until the network is moved or destroyed.
   [[nodiscard]] std::vector<linear*> layers() {

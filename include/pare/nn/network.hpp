@@ -21,6 +21,17 @@ concept network = requires(N& net, N const& fixed, linear const& layer) {
   { fixed.keeps_dense_by_default(layer) } -> std::same_as<bool>;
 };
 
+/// Which layers are calibrated together when a network is pruned layer by layer: those of a transformer block
+/// (`layers_per_block`, as SparseGPT and Wanda do), else each on its own. The number of a layer's stage, never falling.
+template <network N>
+[[nodiscard]] constexpr std::size_t stage_of(std::size_t layer) noexcept {
+  if constexpr (requires { N::layers_per_block; }) {
+    return layer / N::layers_per_block;
+  } else {
+    return layer;
+  }
+}
+
 /// Prepares every layer; see linear::prepare.
 template <network N>
 void prepare(N& net, prepare_options const& options) {

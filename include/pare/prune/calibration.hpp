@@ -2,6 +2,7 @@
 // Statistics of every layer of a network, collected while it runs on calibration data.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include <pare/calibrate/statistics.hpp>
@@ -14,8 +15,8 @@ namespace pare::inline PARE_ABI {
 ///     calibration<wanda::needs> stats(net);
 ///     net.forward(tokens, logits, stats);
 ///
-/// The network must stay where it is while collecting. The dense network's activations are seen; nothing is pruned on
-/// the way.
+/// The network must stay where it is while collecting. Its activations are seen as they are: prune_in_stages collects
+/// from a network whose first layers are pruned already.
 template <class Needs>
 class calibration {
  public:
@@ -25,6 +26,14 @@ class calibration {
       known_.push_back(l);
       layers_.emplace_back(l->shape().cols);
     }
+  }
+  /// Of some layers only, by their positions in layers(); the statistics of others are of no inputs and take no memory.
+  template <network N>
+  calibration(N const& net, std::span<std::size_t const> only) {
+    auto const all = net.layers();
+    known_.resize(all.size(), nullptr);
+    for (std::size_t const l : only) known_[l] = all[l];
+    for (linear const* l : known_) layers_.emplace_back(l == nullptr ? 0 : l->shape().cols);
   }
 
   /// Adds a batch of a layer's inputs x (K, N). Layers that the network does not list are passed over.

@@ -32,6 +32,7 @@ struct pruned_layer {
   std::string name;
   extents shape;
   index_t kept = 0;
+  std::string note{};  // what the method has to say of it; mostly empty
 };
 
 namespace detail {
@@ -92,6 +93,21 @@ template <network N>
   return chosen;
 }
 
+/// Whether the pattern tiles the layers at these positions. Error: all that it does not tile, by name.
+template <network N>
+[[nodiscard]] result<void> require_fit(any_pattern const& pattern, N const& net,
+                                       std::vector<std::size_t> const& chosen) {
+  auto const layers = net.layers();
+  std::string misfits;
+  for (std::size_t const l : chosen)
+    if (extents const s = layers[l]->shape(); !fits(pattern, s))
+      misfits += (misfits.empty() ? "" : ", ") + layers[l]->name() + " (" + std::to_string(s.rows) + " x " +
+                 std::to_string(s.cols) + ")";
+  if (misfits.empty()) return {};
+  return error{errc::pattern_misfit, "pattern " + to_string(pattern),
+               "it does not tile these layers, which can be skipped by name: " + misfits};
+}
+
 /// Prunes `net` to the sparsity `target` of its chosen layers: scores them with `method`, shares the budget out with
 /// `budget`, selects masks of `pattern` with exact counts (see select.hpp) in the method's scope, and applies them.
 ///
@@ -115,14 +131,7 @@ template <network N, criterion C, sparsity_pattern P, budget_allocator A = unifo
     return error{errc::unsupported, "pattern " + to_string(any_pattern(pattern)),
                  "N:M fixes the sparsity of every layer, so it takes no allocation but uniform"};
 
-  std::string misfits;
-  for (std::size_t const l : chosen)
-    if (extents const s = layers[l]->shape(); !fits(pattern, s))
-      misfits += (misfits.empty() ? "" : ", ") + layers[l]->name() + " (" + std::to_string(s.rows) + " x " +
-                 std::to_string(s.cols) + ")";
-  if (!misfits.empty())
-    return error{errc::pattern_misfit, "pattern " + to_string(any_pattern(pattern)),
-                 "it does not tile these layers, which can be skipped by name: " + misfits};
+  PARE_TRY_VOID(require_fit(pattern, net, chosen));
 
   std::vector<matrix<float>> scores;
   std::vector<layer_info> infos;
@@ -162,7 +171,7 @@ template <network N, criterion C, sparsity_pattern P, budget_allocator A = unifo
   for (std::size_t i = 0; i < chosen.size(); ++i) {
     linear& layer = *layers[chosen[i]];
     layer.keep(masks[i]);
-    done.push_back({layer.name(), layer.shape(), masks[i].count()});
+    done.push_back({layer.name(), layer.shape(), masks[i].count(), {}});
   }
   settings.progress("select", std::ssize(chosen), std::ssize(chosen));
   return done;

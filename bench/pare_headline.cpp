@@ -21,19 +21,14 @@
 #include "support/environment.hpp"
 #include "support/headline.hpp"
 #include "support/machine.hpp"
+#include "support/other_program.hpp"
+#include "support/random_rows.hpp"
 #include "support/wavegru.hpp"
 
 namespace {
 
 using namespace pare;
 using namespace pare::bench;
-
-/// What a family is to reach at one sparsity.
-struct target {
-  double sparsity;
-  double must;
-  double aim;
-};
 
 constexpr std::array spmm_targets{target{0.2, 1.1, 1.25}, target{0.5, 1.8, 2.1}, target{0.7, 2.8, 3.3},
                                   target{0.8, 3.6, 4.4},  target{0.9, 5.7, 7.2}, target{0.95, 9.5, 13.0}};
@@ -48,16 +43,7 @@ constexpr std::array decode_int8_targets{target{0.5, 1.45, 1.57}, target{0.7, 2.
 constexpr target decode_read_target{0.7, 0.88, 0.97};  // up to this sparsity
 constexpr std::array dlmc_targets{target{0.7, 2.4, 3.0}, target{0.9, 4.8, 7.0}};
 
-constexpr std::array<extents, 3> shapes_of_table{extents{768, 768}, extents{3072, 768}, extents{4096, 4096}};
 constexpr extents decode_shape{11008, 4096};
-
-headline_row row_of(std::string family, double sparsity, goal ratio) {
-  headline_row row;
-  row.family = std::move(family);
-  row.sparsity = sparsity;
-  row.ratio_goal = ratio;
-  return row;
-}
 
 std::string matrix_name(headline_row const& r) {
   if (r.matrices > 1) return "geometric mean of " + std::to_string(r.matrices);
@@ -69,14 +55,6 @@ std::string matrix_name(headline_row const& r) {
 void print_rows(headline const& all, std::vector<headline_row> const& rows) {
   all.progress("");
   for (headline_row const& r : rows) print(r, matrix_name(r), all.sparse_names);
-}
-
-/// Rows of one format with random masks.
-template <class F, class Group, class Targets>
-void add_random(Group& group, std::string const& family, Targets const& targets) {
-  for (target const& t : targets)
-    group.template add<F>(row_of(family, t.sparsity, {goal::over::best_dense, t.must, t.aim}),
-                          [&] { return random_mask<typename format_traits<F>::pattern>(group.scores(), t.sparsity); });
 }
 
 void many_columns(headline& all, extents shape) {
@@ -184,10 +162,36 @@ void wavegru(headline& all, index_t columns) {
   print_rows(all, {all.rows.back()});
 }
 
+/// The rows that pare_headline_avx2 measures.
+void avx2(headline& all) {
+#if defined(PARE_BENCH_OPENBLAS)
+  bool const has_openblas = true;
+#else
+  bool const has_openblas = false;
+#endif
+  if (!has_openblas || !cpu_has_avx2()) {
+    all.left_out.emplace_back("rows of AVX2; they need OpenBLAS and a CPU that has AVX2");
+    return;
+  }
+  all.progress("");  // the other program has the line now
+  std::vector<std::string> arguments{"--filter", all.options.filter};
+  if (all.options.quick) arguments.emplace_back("--quick");
+  auto const run = run_beside("pare_headline_avx2", std::move(arguments));
+  if (!run) {
+    all.left_out.emplace_back("rows of AVX2; no program pare_headline_avx2 that can be started beside this one");
+    return;
+  }
+  auto const table = nlohmann::json::parse(run->text, nullptr, false);
+  if (!run->succeeded || !table.is_object()) throw failed_program{"pare_headline_avx2"};
+  std::vector<headline_row> rows;
+  for (nlohmann::json const& r : table.at("rows")) rows.push_back(row_from_json(r));
+  if (rows.empty()) return;
+  all.rows.insert(all.rows.end(), rows.begin(), rows.end());
+  all.avx2_machine = table.at("machine");
+  print_rows(all, rows);
+}
+
 /// All that is measured, in the table's order.
-///
-/// Still to come: AVX2 kernels over OpenBLAS's Haswell kernels, which take a process of their own (50 / 90 %: must
-/// 1.6 / 6.5, aim 1.85 / 8.5).
 std::vector<std::pair<std::string, std::function<void(headline&)>>> plan() {
   std::vector<std::pair<std::string, std::function<void(headline&)>>> steps;
   auto const for_shapes = [&](std::string const& title, void (*run)(headline&, extents)) {
@@ -198,6 +202,7 @@ std::vector<std::pair<std::string, std::function<void(headline&)>>> plan() {
   for_shapes("spmm n128", many_columns);
   for_shapes("spmm n128 token-major", token_major);
   for_shapes("spmm n32", few_columns);
+  steps.emplace_back("spmm n128 AVX2", avx2);
   steps.emplace_back("decode f32", [](headline& all) { decode<bitmap<float>, dense<float>>(all, decode_f32_targets); });
   steps.emplace_back("decode bf16", [](headline& all) { decode<bitmap<bf16>, dense<bf16>>(all, decode_bf16_targets); });
   steps.emplace_back("decode int8",
@@ -230,7 +235,9 @@ void print_footer(headline const& all) {
       "the\n"
       "float multiply-add peak, read = bytes of the operand / us over the memory's limit, both from the same rounds.\n",
       all.rounds());
-  std::printf("Goals are must/aim over the best dense contender; (own): over pare's own dense product of the type.\n");
+  std::printf(
+      "Goals are must/aim over the best dense contender; (own): over pare's own dense product of the type,\n"
+      "(blas): over OpenBLAS.\n");
   int goals = 0;
   int musts = 0;
   int aims = 0;
@@ -252,6 +259,10 @@ void print_footer(headline const& all) {
     std::printf("NOT FAIR: OpenBLAS runs its %s kernels on a CPU with AVX-512; set OPENBLAS_CORETYPE=SKYLAKEX.\n",
                 openblas_get_corename());
 #endif
+  if (!all.avx2_machine.is_null())
+    std::printf("Rows of AVX2: compiled for %s; OpenBLAS %s\n", all.avx2_machine["isa"].get<std::string>().c_str(),
+                all.avx2_machine["peers"]["openblas"].get<std::string>().c_str());
+  for (std::string const& what : all.left_out) std::printf("LEFT OUT: %s.\n", what.c_str());
   if (!std::filesystem::is_directory(std::filesystem::path(all.options.data) / "dlmc") ||
       !std::filesystem::is_directory(std::filesystem::path(all.options.data) / "wavegru"))
     std::printf("LEFT OUT: rows of real matrices; no folders dlmc and wavegru in \"%s\" (see --data).\n",
@@ -259,9 +270,8 @@ void print_footer(headline const& all) {
 }
 
 result<void> write_json(headline const& all, atomic_file file) {
-  nlohmann::json rows = nlohmann::json::array();
-  for (headline_row const& r : all.rows) rows.push_back(to_json(r));
-  nlohmann::json const out{{"machine", machine_of_run(all)}, {"rows", rows}};
+  nlohmann::json out = table_as_json(all);
+  if (!all.avx2_machine.is_null()) out["machine_avx2"] = all.avx2_machine;
   PARE_TRY_VOID(file.append(as_bytes(out.dump(1) + "\n")));
   return file.commit();
 }
@@ -327,6 +337,10 @@ int main(int argc, char** argv) {
     } catch (wrong_result const& wrong) {
       all.progress("");
       std::fprintf(stderr, "pare_headline: wrong result of %s\n", wrong.whose.c_str());
+      return 1;
+    } catch (failed_program const& program) {
+      all.progress("");
+      std::fprintf(stderr, "pare_headline: %s failed\n", program.name.c_str());
       return 1;
     }
   }

@@ -58,6 +58,8 @@ class headline {
   contender read{"read", [r = reader] { (*r)(); }};
   contender clock{"clock", clock_chain()};
   std::vector<headline_row> rows;
+  nlohmann::json avx2_machine{};        // machine_of_run of the program that measured the rows for AVX2, where it did
+  std::vector<std::string> left_out{};  // rows that were not measured, and why
 
   [[nodiscard]] index_t rounds() const { return options.quick ? 5 : 15; }
   [[nodiscard]] index_t sparse_peer_rounds() const { return options.quick ? 1 : 3; }

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdio>
+#include <iterator>
 #include <map>
 #include <string>
 #include <utility>
@@ -76,6 +77,9 @@ inline std::string verdict(double reached, goal const& g) {
   return text;
 }
 
+/// What goals call the contenders that they are about.
+inline constexpr char const* goal_names[] = {"", "best_dense", "own_dense", "openblas"};
+
 inline nlohmann::json to_json(headline_row const& r) {
   auto const ratio = [&](char const* other) {
     double const v = r.over(other);
@@ -106,8 +110,7 @@ inline nlohmann::json to_json(headline_row const& r) {
   for (auto const& [other, us] : r.us_of) out["vs_" + other] = us / r.us;
   auto const add_goal = [&](char const* key, goal const& g, double reached) {
     if (g.of == goal::over::none) return;
-    static constexpr char const* names[] = {"", "best_dense", "own_dense", "openblas"};
-    out[key] = {{"over", names[static_cast<int>(g.of)]},
+    out[key] = {{"over", goal_names[static_cast<int>(g.of)]},
                 {"must", g.must},
                 {"aim", g.aim},
                 {"reached", reached},
@@ -117,6 +120,41 @@ inline nlohmann::json to_json(headline_row const& r) {
   add_goal("read_goal", r.read_goal, r.read_fraction);
   if (out.contains("read_goal")) out["read_goal"]["over"] = "read_limit";
   return out;
+}
+
+/// The row of which `json` was made, without its read goal. Throws nlohmann::json::exception where it was made of none.
+inline headline_row row_from_json(nlohmann::json const& json) {
+  headline_row r;
+  json.at("name").get_to(r.name);
+  json.at("op").get_to(r.op);
+  json.at("format").get_to(r.format);
+  json.at("dtype").get_to(r.dtype);
+  r.shape = {json.at("M").get<index_t>(), json.at("K").get<index_t>()};
+  json.at("N").get_to(r.columns);
+  json.at("sparsity").get_to(r.sparsity);
+  json.at("arch").get_to(r.arch);
+  r.token_major = json.at("layout") == "token";
+  json.at("us").get_to(r.us);
+  json.at("us_best_dense").get_to(r.us_best_dense);
+  json.at("best_dense").get_to(r.best_dense);
+  json.at("peak_fraction").get_to(r.peak_fraction);
+  json.at("read_fraction").get_to(r.read_fraction);
+  json.at("family").get_to(r.family);
+  json.at("operand").get_to(r.operand);
+  json.at("nnz").get_to(r.nnz);
+  json.at("operand_bytes").get_to(r.bytes);
+  json.at("matrices").get_to(r.matrices);
+  for (auto const& [key, ratio] : json.items())
+    if (key.starts_with("vs_") && key != "vs_best_dense" && ratio.is_number())
+      r.us_of[key.substr(3)] = ratio.get<double>() * r.us;
+  if (json.contains("goal")) {
+    nlohmann::json const& g = json["goal"];
+    for (int of = 1; of < static_cast<int>(std::size(goal_names)); ++of)
+      if (g.at("over") == goal_names[of]) r.ratio_goal.of = static_cast<goal::over>(of);
+    g.at("must").get_to(r.ratio_goal.must);
+    g.at("aim").get_to(r.ratio_goal.aim);
+  }
+  return r;
 }
 
 inline void print_header() {
@@ -130,7 +168,10 @@ inline void print(headline_row const& r, std::string const& matrix, std::vector<
   char target[64] = "";
   if (r.ratio_goal.of != goal::over::none)
     std::snprintf(target, sizeof target, "%.4g/%.4g %s%s", r.ratio_goal.must, r.ratio_goal.aim,
-                  verdict(r.reached(), r.ratio_goal).c_str(), r.ratio_goal.of == goal::over::own_dense ? " (own)" : "");
+                  verdict(r.reached(), r.ratio_goal).c_str(),
+                  r.ratio_goal.of == goal::over::own_dense  ? " (own)"
+                  : r.ratio_goal.of == goal::over::openblas ? " (blas)"
+                                                            : "");
   std::string peer;
   double fastest = 0.0;
   for (std::string const& name : sparse_names)

@@ -32,10 +32,10 @@ inline std::string compiler() {
 #endif
 }
 
-/// OpenBLAS uses kernels as wide as the CPU's registers; so it does where it is not there.
+/// OpenBLAS uses kernels as wide as pare's own here; so it does where it is not there.
 inline bool openblas_is_fair() {
 #if defined(PARE_BENCH_OPENBLAS)
-  return !cpu_has_avx512() || is_wide_openblas_core(openblas_get_corename());
+  return !cpu_has_avx512() || simd::lanes<simd::default_arch> < 16 || is_wide_openblas_core(openblas_get_corename());
 #else
   return true;
 #endif
@@ -63,6 +63,13 @@ inline nlohmann::json machine_of_run(headline const& run) {
     out["read_gbytes_per_s"] = spread(run.read, [&](double s) { return run.gbytes(s); });
   }
   return out;
+}
+
+/// The whole table, as files hold it.
+inline nlohmann::json table_as_json(headline const& run) {
+  nlohmann::json rows = nlohmann::json::array();
+  for (headline_row const& r : run.rows) rows.push_back(to_json(r));
+  return {{"machine", machine_of_run(run)}, {"rows", rows}};
 }
 
 }  // namespace pare::bench

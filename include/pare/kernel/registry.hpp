@@ -12,6 +12,7 @@
 #include <pare/format/n_of_m_packed.hpp>
 #include <pare/format/quantised.hpp>
 #include <pare/kernel/gemv/bitmap_stream.hpp>
+#include <pare/kernel/gemv/column_blocks.hpp>
 #include <pare/kernel/gemv/column_major.hpp>
 #include <pare/kernel/gemv/dense_dot.hpp>
 #include <pare/kernel/gemv/generic.hpp>
@@ -152,11 +153,22 @@ struct kernels_of<sliced_ell<T>> {
 
 template <index_t R, index_t C, weight_value T>
 struct kernels_of<column_blocks<R, C, T>> {
+  using gemv = column_blocks_gemv<R, C, T>;
+  using few = column_blocks_few<R, C, T>;
   using spmm = column_blocks_spmm<R, C, T>;
-  using list = kernel_list<spmm>;
+  using list = kernel_list<gemv, few, spmm>;
 
+  /// Many columns: one register of them waits for the latency of its four sums. Few: a register of weights costs 1.5
+  /// cycles and for each column 0.5, and what it takes to spread the inputs, once for up to four tiles.
   static double cycles(matmul_shape const& s) noexcept {
-    return detail::overlapped(0.64 * s.stored() * s.vectors(), s.stored() * static_cast<double>(sizeof(T)));
+    double const bytes = s.stored() * (static_cast<double>(sizeof(T)) + 4.0 / static_cast<double>(R * C));
+    if (s.columns > 8) return detail::overlapped((s.vectors() < 2.0 ? 1.0 : 0.64) * s.stored() * s.vectors(), bytes);
+    auto const n = static_cast<double>(s.columns);
+    double const spread = C % 4 == 0 ? 0.4 : C % 2 == 0 ? 0.9 : 2.1;
+    double const tiles = R % 16 == 0 && n <= 4.0 ? 4.0 : R % 8 == 0 ? 2.0 : 1.0;
+    double const registers = s.stored() / static_cast<double>(s.target.lanes);
+    return detail::overlapped(
+        registers * (1.5 + n * (0.5 + spread / tiles)) + 2.0 * n * static_cast<double>(s.weights.rows), bytes);
   }
 };
 

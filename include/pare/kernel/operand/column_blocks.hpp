@@ -25,8 +25,8 @@ class column_blocks {
   using value_type = T;
   static constexpr char const* name() noexcept { return "column_blocks"; }
   static constexpr index_t tile_rows = 4;
-  /// Kernels may read so many column numbers behind the last.
-  static constexpr std::size_t ahead = 3;
+  /// Kernels may read so many column numbers behind the last, and a line behind the values.
+  static constexpr std::size_t ahead = 4;
 
   /// Blocks that are partly filled would multiply what is not stored.
   [[nodiscard]] static bool suits(bsr<R, C, T> const& w) noexcept { return w.full_blocks(); }
@@ -35,7 +35,7 @@ class column_blocks {
     PARE_EXPECTS(suits(w), "column_blocks: the blocks must be full");
     begin_.reserve(static_cast<std::size_t>(shape_.rows / R + 1));
     columns_.reserve(static_cast<std::size_t>(w.blocks()) + ahead);
-    values_ = matrix<T>(1, nnz_);
+    values_ = matrix<T>(1, nnz_ + static_cast<index_t>(alignment / sizeof(T)));
     T* to = values_.data();
     for (index_t r = 0; r < shape_.rows; r += R) {
       begin_.push_back(std::ssize(columns_));

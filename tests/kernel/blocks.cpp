@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernels for one and for few columns of column_blocks, with what the walk over the registry does not have: blocks
+// of other sizes, and rows of blocks that are long enough for each of their streams to be prefetched on its own.
+#include <string>
+
+#include "kernel/check_kernels.hpp"
+
+using pare::bf16;
+using pare::bsr;
+using pare::column_blocks;
+using pare::extents;
+using pare::index_t;
+using pare::matrix;
+
+namespace {
+
+using fused = xsimd::fma3<xsimd::avx2>;
+
+template <class A, index_t R, index_t C, class T>
+void check_size(pare::random_source& random) {
+  using format = bsr<R, C, T>;
+  INFO("blocks of " << R << " x " << C);
+  pare::test::kernel_check<format, pare::column_blocks_gemv<R, C, T>, A>(random).all();
+  pare::test::kernel_check<format, pare::column_blocks_few<R, C, T>, A>(random).all();
+}
+
+/// Rows of blocks of very different lengths, among them empty ones, the last one too.
+template <class A, index_t R, index_t C, class T>
+void check_long_rows(pare::random_source& random) {
+  extents const shape{6 * R, 1024 * C};
+  pare::mask keep(shape);
+  index_t const blocks[] = {1024, 0, 700, 3, 1023, 0};
+  for (index_t row = 0; row < 6; ++row)
+    for (index_t b = 0; b < blocks[row]; ++b)
+      for (index_t i = 0; i < R; ++i)
+        for (index_t c = 0; c < C; ++c) keep.set(row * R + i, b * C + c);
+  auto const format = pare::compress<bsr<R, C, T>>(pare::test::random_matrix(random, shape), keep);
+  column_blocks<R, C, T> const w(format, pare::simd::machine_of<A>);
+  for (index_t const n : {1, 2, 3, 8}) {
+    INFO("blocks of " << R << " x " << C << ", N " << n);
+    auto const x = pare::test::random_matrix(random, {shape.cols, n});
+    matrix<float> y(shape.rows, n);
+    pare::matmul_with<pare::column_blocks_few<R, C, T>, A>(w, x.span(), y.span());
+    REQUIRE(pare::test::within_bound(format, x, y.span()));
+    if (n > 1) continue;
+    matrix<float> same(shape.rows, 1);
+    pare::matmul_with<pare::column_blocks_gemv<R, C, T>, A>(w, x.span(), same.span());
+    REQUIRE(pare::test::same_bits(same, y));
+  }
+}
+
+template <class A, class T>
+void check_blocks() {
+  if constexpr (A::supported()) {
+    if (!pare::test::runs_on<A>(xsimd::available_architectures())) {
+      WARN("skipped: this machine has no " << A::name());
+      return;
+    }
+    pare::random_source random(69);
+    check_size<A, 4, 2, T>(random);
+    check_size<A, 8, 8, T>(random);
+    check_long_rows<A, 4, 3, T>(random);    // neither divides a register nor is divided by one
+    check_long_rows<A, 32, 12, T>(random);  // crosses the runs in which a few columns of x are packed
+    check_long_rows<A, 12, 1, T>(random);
+    check_long_rows<A, 4, 4, T>(random);
+    check_long_rows<A, 16, 1, T>(random);
+    check_long_rows<A, 8, 2, T>(random);
+  } else {
+    WARN("skipped: not compiled for " << A::name());
+  }
+}
+
+template <class Operand>
+double cost(extents shape, double sparsity, index_t n) {
+  auto const nnz = static_cast<index_t>((1.0 - sparsity) * static_cast<double>(shape.size()));
+  return pare::kernels_of<Operand>::cycles({shape, nnz, n, 16, true, true});
+}
+
+}  // namespace
+
+TEST_CASE("blocks: f32 on the best architecture of the build") { check_blocks<xsimd::default_arch, float>(); }
+TEST_CASE("blocks: bf16 on the best architecture of the build") { check_blocks<xsimd::default_arch, bf16>(); }
+TEST_CASE("blocks: f32 on AVX2") { check_blocks<fused, float>(); }
+TEST_CASE("blocks: bf16 on SSE4.2") { check_blocks<xsimd::sse4_2, bf16>(); }
+
+TEST_CASE("blocks: the cost model takes them for few columns where they are fastest") {
+  for (extents const shape : {extents{512, 1024}, extents{11008, 4096}})
+    for (index_t const n : {1, 2, 4}) {
+      INFO(shape.rows << " x " << shape.cols << ", N " << n);
+      double const blocks = cost<column_blocks<4, 4, float>>(shape, 0.92, n);
+      CHECK(blocks < cost<pare::windowed_ell<float>>(shape, 0.92, n));
+      CHECK(blocks < cost<pare::bitmap_stream<float>>(shape, 0.92, n));
+      CHECK(blocks < cost<pare::dense<float>>(shape, 0.92, n));
+      CHECK(cost<column_blocks<4, 4, float>>(shape, 0.0, 1) > cost<pare::dense<float>>(shape, 0.0, 1));
+    }
+  CHECK(cost<column_blocks<4, 1, float>>({512, 1024}, 0.92, 8) > cost<pare::windowed_ell<float>>({512, 1024}, 0.92, 8));
+}

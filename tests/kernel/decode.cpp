@@ -197,6 +197,37 @@ void check_few() {
   }
 }
 
+/// Dense rows that are longer than the blocks in which x is taken, and more of them than pass in one go; pruned ones
+/// with an x that is not finite too.
+template <class A, class T>
+void check_dense() {
+  if constexpr (A::supported()) {
+    if (!pare::test::runs_on<A>(xsimd::available_architectures())) return;
+    pare::random_source random(70);
+    for (extents const shape : {extents{67, 4500}, extents{33, 2048}, extents{2, 4097}, extents{35, 512}})
+      for (bool const all : {true, false}) {
+        mask const keep = all ? mask(shape, true) : pare::test::random_mask(random, shape, 0.5f);
+        auto const format = pare::compress<pare::dense<T>>(pare::test::random_matrix(random, shape), keep);
+        for (index_t const n : columns)
+          for (bool const finite : {true, false}) {
+            INFO("M " << shape.rows << " K " << shape.cols << " N " << n << " all " << all << " finite " << finite);
+            auto x = pare::test::random_matrix(random, {shape.cols, n});
+            if (!finite) x(shape.cols / 2, n - 1) = std::numeric_limits<float>::infinity();
+            matrix<float> y(shape.rows, n);
+            pare::matmul_with<pare::dense_dot_few<T>, A>(format, x.span(), y.span());
+            REQUIRE(pare::test::within_bound(format, x, y.span()));
+            if (n != 3) continue;
+            pare::thread_pool pool(3);
+            matrix<float> shared(shape.rows, n);
+            pare::matmul_with<pare::dense_dot_few<T>, A>(format, x.span(), shared.span(), pare::identity{}, pool);
+            REQUIRE(pare::test::same_bits(shared, y));
+          }
+      }
+  } else {
+    WARN("skipped: not compiled for " << A::name());
+  }
+}
+
 using fused = xsimd::fma3<xsimd::avx2>;
 
 template <class Operand>
@@ -212,6 +243,12 @@ TEST_CASE("few columns: bf16 on the best architecture of the build") { check_few
 TEST_CASE("few columns: f32 on AVX2") { check_few<fused, float>(); }
 TEST_CASE("few columns: bf16 on AVX2") { check_few<fused, bf16>(); }
 TEST_CASE("few columns: f32 on SSE4.2") { check_few<xsimd::sse4_2, float>(); }
+TEST_CASE("few columns: dense weights") {
+  check_dense<xsimd::default_arch, float>();
+  check_dense<xsimd::default_arch, bf16>();
+  check_dense<fused, float>();
+  check_dense<fused, bf16>();
+}
 
 TEST_CASE("few columns: matmul takes the kernel for few columns, with epilogues at the right place") {
   pare::random_source random(68);
@@ -240,6 +277,16 @@ TEST_CASE("few columns: the cost model knows where each operand wins, and that o
   extents const large{11008, 4096};
   CHECK(cost<pare::dense<float>>(large, 0.0, 1) < cost<pare::bitmap_stream<float>>(large, 0.0, 1));
   CHECK(cost<pare::dense<float>>(large, 0.0, 1) < cost<pare::windowed_ell<float>>(large, 0.0, 1));
+  for (index_t const n : {2, 4, 8}) {
+    INFO("N " << n);
+    for (extents const shape : {large, extents{768, 768}}) {
+      CHECK(cost<pare::dense<float>>(shape, 0.0, n) < cost<pare::bitmap_stream<float>>(shape, 0.0, n));
+      CHECK(cost<pare::dense<float>>(shape, 0.0, n) < cost<pare::windowed_ell<float>>(shape, 0.0, n));
+      CHECK(cost<pare::dense<bf16>>(shape, 0.0, n) < cost<pare::bitmap_stream<bf16>>(shape, 0.0, n));
+      CHECK(cost<pare::dense<float>>(shape, 0.0, n) < cost<pare::dense_tiles<float>>(shape, 0.0, n));
+      CHECK(cost<pare::bitmap_stream<float>>(shape, 0.5, 2) < cost<pare::dense<float>>(shape, 0.5, 2));
+    }
+  }
   CHECK(cost<pare::bitmap_stream<bf16>>(large, 0.5, 1) < cost<pare::windowed_ell<bf16>>(large, 0.5, 1));
   CHECK(cost<pare::bitmap_stream<bf16>>(large, 0.5, 1) < cost<pare::dense<bf16>>(large, 0.5, 1));
   CHECK(cost<pare::windowed_ell<float>>(large, 0.9, 1) < cost<pare::bitmap_stream<float>>(large, 0.9, 1));

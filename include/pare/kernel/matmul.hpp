@@ -193,6 +193,12 @@ void multiply_with(typename Kernel::operand const& w, matrix_span<float const> x
       Kernel::template run<A>(w, vector, y.data, y.row_stride, e, ends[part], ends[part + 1]);
     });
   } else if constexpr (few_columns_kernel<Kernel>) {
+    if constexpr (detail::stores_zeros<typename Kernel::operand>) {
+      bool finite = true;  // known before anything is stored, because epilogues may read y
+      for (index_t first = 0; first < y.cols && !w.keeps_all(); first += detail::most_columns)
+        finite = finite && detail::pack_columns<A>(x, first).finite;
+      if (!finite) return multiply_with<generic_spmm<typename Kernel::operand>, A>(w, x, y, e, exec);
+    }
     for (index_t first = 0; first < y.cols; first += detail::most_columns) {
       x_columns const columns = detail::pack_columns<A>(x, first);
       share(parts, [&](index_t part) { Kernel::template run<A>(w, columns, y, e, ends[part], ends[part + 1]); });

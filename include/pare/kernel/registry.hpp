@@ -86,13 +86,17 @@ struct kernels_of {
 template <weight_value T>
 struct kernels_of<dense<T>> {
   using gemv = dense_dot_gemv<T>;
+  using few = dense_dot_few<T>;
   using spmm = dense_tile_spmm<dense<T>>;
-  using list = kernel_list<gemv, generic_gemv<dense<T>>, spmm, generic_spmm<dense<T>>>;
+  using list = kernel_list<gemv, generic_gemv<dense<T>>, few, spmm, generic_spmm<dense<T>>>;
 
-  /// The register tile reads as many streams as rows; the dot product waits for the memory.
+  /// The register tile reads as many streams as rows; dot products wait for the memory, with more columns for
+  /// multiply-adds.
   static double cycles(matmul_shape const& s) noexcept {
-    double const work =
-        s.columns == 1 ? 1.25 / static_cast<double>(s.target.lanes) : (s.vectors() < 2.0 ? 1.1 : 0.65) * s.vectors();
+    double const work = s.columns == 1 ? 1.25 / static_cast<double>(s.target.lanes)
+                        : s.columns <= 8
+                            ? (0.5 + 0.6 * static_cast<double>(s.columns)) / static_cast<double>(s.target.lanes)
+                            : (s.vectors() < 2.0 ? 1.1 : 0.65) * s.vectors();
     return detail::overlapped(s.size() * work, s.size() * static_cast<double>(sizeof(T)));
   }
 };
@@ -293,7 +297,7 @@ struct operands_of<bsr<R, C, T>> {
 };
 template <weight_value T>
 struct operands_of<dense<T>> {
-  using type = operand_list<dense<T>, dense_tiles<T>, bitmap_stream<T>, column_major<T>>;  // the stream: 2 to 8 columns
+  using type = operand_list<dense<T>, dense_tiles<T>, column_major<T>>;
 };
 /// The operands of 8-bit codes round x (see matmul); those of floats, chosen for many columns, do not.
 template <index_t G>

@@ -18,7 +18,7 @@ template <class Kernel>
 char const* kind_of() {
   if constexpr (gemv_kernel<Kernel>) {
     return "one column";
-  } else if constexpr (spmm_kernel<Kernel>) {
+  } else if constexpr (spmm_kernel<Kernel> || int8_spmm_kernel<Kernel>) {
     return "many columns";
   } else {
     return "up to eight columns";

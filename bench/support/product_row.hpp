@@ -102,7 +102,7 @@ void register_products(char const* op, bool many, std::vector<index_t> const& co
     if constexpr (std::is_same_v<Operand, F> || std::is_same_v<F, bitmap<typename F::value_type>> ||
                   !is_in<Operand, typename operands_of<bitmap<typename F::value_type>>::type>) {
       kernels_of<Operand>::list::for_each([&]<class Kernel>() {
-        if (many == spmm_kernel<Kernel>) register_kernel.template operator()<Kernel>();
+        if (many == (spmm_kernel<Kernel> || int8_spmm_kernel<Kernel>)) register_kernel.template operator()<Kernel>();
       });
     }
   });

@@ -23,13 +23,13 @@ class int8_check {
   void all() {
     INFO(operand::name() << "/" << Kernel::name() << "/g" << scaled << "/" << A::name());
     for (extents const shape : {extents{1, 1}, extents{5, 7}, extents{3, 64}, extents{4, 65}, extents{19, 67},
-                                extents{33, 129}, extents{67, 331}, extents{130, 256}})
+                                extents{33, 129}, extents{67, 331}, extents{131, 256}})
       for (float const density : {0.0f, 0.02f, 0.1f, 0.5f, 1.0f}) {
         mask const keep = density == 1.0f ? mask(shape, true) : random_mask(random_, shape, density);
         weights const w = compress<weights>(random_matrix(random_, shape), keep);
         operand const o(w, here);
         stores_the_same(o, w);
-        for (index_t const n : {1, 2, 3, 4, 7, 8, 9, 17}) layouts(o, w, n);
+        for (index_t const n : counts) layouts(o, w, n);
       }
     unusual_masks();
     without_elements();
@@ -41,6 +41,9 @@ class int8_check {
 
  private:
   static constexpr machine here = simd::machine_of<A>;
+  static constexpr bool many = int8_spmm_kernel<Kernel>;
+  /// Around the edges of the kernels' panels: 8 columns, or 8, 16 and 32.
+  static constexpr index_t counts[] = {1, 2, 3, 7, 8, 9, many ? 16 : 4, 17, many ? 31 : 5, many ? 37 : 6};
 
   static void multiply(operand const& o, matrix_span<float const> x, matrix_span<float> y, execution_ref exec = {}) {
     matmul_with<Kernel, A, identity, execution_ref>(o, x, y, {}, std::move(exec));
@@ -139,9 +142,12 @@ class int8_check {
       operand const o(w, here);
       stores_the_same(o, w);
       layouts(o, w, 1);
-      layouts(o, w, 5);
+      layouts(o, w, many ? 29 : 5);
     };
     test([](index_t r, index_t) { return r == 18; });
+    test([](index_t r, index_t c) { return c % 128 / 32 == r % 4; });  // all of a row in one part of its groups
+    test([](index_t r, index_t c) { return c % 128 / 32 == 1 || c % 128 / 32 == 1 + r % 2; });
+    test([](index_t r, index_t c) { return c % 128 < 4 * r; });
     test([](index_t, index_t c) { return c == 299; });
     test([](index_t, index_t c) { return c == 0; });
     test([](index_t r, index_t c) { return r == c; });
@@ -167,7 +173,7 @@ class int8_check {
     extents const shape{6, 331};
     for (float const sign : {1.0f, -1.0f})
       for (bool const alternate : {false, true})
-        for (index_t const n : {1, 3}) {
+        for (index_t const n : {1, 3, 35}) {
           matrix<float> w(shape);
           matrix<float> x(shape.cols, n);
           for (index_t i = 0; i < w.size(); ++i) w.data()[i] = 127.0f;
@@ -210,7 +216,7 @@ class int8_check {
     values(1, 3) = 0.0f;
     weights const w = compress<weights>(values, keep);
     operand const o(w, here);
-    for (index_t const n : {1, 3})
+    for (index_t const n : {1, 3, many ? 70 : 5})
       for (index_t const row : {index_t{3}, index_t{0}, shape.cols - 1})
         for (float const bad : {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
                                 std::numeric_limits<float>::quiet_NaN()}) {
@@ -234,7 +240,7 @@ class int8_check {
     extents const shape{1229, 701};
     weights const w = compress<weights>(random_matrix(random_, shape), random_mask(random_, shape, 0.5f));
     operand const o(w, here);
-    for (index_t const n : {1, 5}) {
+    for (index_t const n : {1, many ? 67 : 5}) {
       auto const x = random_matrix(random_, {shape.cols, n});
       REQUIRE(o.nnz() * n >= detail::parallel_threshold);
       matrix<float> expected(shape.rows, n);
@@ -268,6 +274,7 @@ void check_int8() {
     all_groups.template operator()<int8_dense, 64, 128, 256>();
     all_groups.template operator()<int8_bitmap_stream, 64, 128, 256>();
     all_groups.template operator()<int8_windowed_ell, 128, 256>();
+    all_groups.template operator()<int8_sliced_ell, 128, 256>();
   } else {
     WARN("skipped: not compiled for " << A::name());
   }
@@ -308,10 +315,23 @@ TEST_CASE("int8: prepare chooses by sparsity and columns, and what it chooses mu
   CHECK(windows(0.1, 1) < stream(0.1, 1));
   CHECK(windows(0.1, 8) < stream(0.1, 8));
   CHECK(stream(0.5, 4) < dense_cost(0.5, 4));
+  auto const slices = [&](double d, index_t n) {
+    return kernels_of<int8_sliced_ell<128>>::cycles(shape_of(large, d, n));
+  };
+  CHECK(windows(0.1, 1) < slices(0.1, 1));
+  for (index_t const n : {9, 16, 32, 128}) {
+    CHECK(dense_cost(0.8, n) < slices(0.8, n));
+    CHECK(slices(0.3, n) < dense_cost(0.3, n));
+    CHECK(slices(0.3, n) < stream(0.3, n));
+    CHECK(slices(0.1, n) < windows(0.1, n));
+    CHECK(slices(0.1, n) < kernels_of<sliced_ell<float>>::cycles(shape_of(large, 0.1, n)));
+    CHECK(dense_cost(1.0, n) < kernels_of<dense_tiles<float>>::cycles(shape_of(large, 1.0, n)));
+  }
   matmul_shape without = shape_of(large, 0.5, 1);
   without.target.multiplies_bytes = without.target.multiplies_words = false;
   CHECK(kernels_of<int8_bitmap_stream<128>>::cycles(without) == detail::never);
   CHECK(kernels_of<int8_windowed_ell<128>>::cycles(without) == detail::never);
+  CHECK(kernels_of<int8_sliced_ell<128>>::cycles(without) == detail::never);
   CHECK(kernels_of<int8_dense<128>>::cycles(without) == detail::never);
   if (!here.multiplies_bytes) WARN("this build has no products of bytes");
 
@@ -367,6 +387,22 @@ TEST_CASE("int8: epilogues see every row and column once, and y may be what they
       float const v = plain(r, j) + b[static_cast<std::size_t>(r)] + added(r, j);
       REQUIRE(y(r, j) == (v < 0.0f ? 0.0f : v));
     }
+}
+
+TEST_CASE("int8: for many columns sparse and dense kernels give the same bits") {
+  using namespace pare;
+  random_source random(67);
+  constexpr machine here = simd::machine_of<simd::default_arch>;
+  if (!here.multiplies_bytes) return;
+  for (extents const shape : {extents{16, 128}, extents{149, 523}}) {
+    auto const w = compress<quantised<>>(test::random_matrix(random, shape), test::random_mask(random, shape, 0.4f));
+    auto const x = test::random_matrix(random, {shape.cols, 43});
+    matrix<float> sparse(shape.rows, 43);
+    matrix<float> dense(shape.rows, 43);
+    matmul(int8_sliced_ell<128>(w, here), x, sparse);
+    matmul(int8_dense<128>(w, here), x, dense);
+    REQUIRE(test::same_bits(sparse, dense));
+  }
 }
 
 #if XSIMD_WITH_AVX512BW

@@ -256,9 +256,10 @@ static_assert(!pare::spmm_kernel<pare::generic_gemv<pare::csr<float>>> &&
 static_assert(!pare::gemv_kernel<pare::csr<float>>);
 template <class... K>
 constexpr bool all_kernels(pare::type_list<K...>) {
-  return (
-      ((pare::spmm_kernel<K> ? 1 : 0) + (pare::few_columns_kernel<K> ? 1 : 0) + (pare::gemv_kernel<K> ? 1 : 0) == 1) &&
-      ...);
+  return (((pare::spmm_kernel<K> ? 1 : 0) + (pare::few_columns_kernel<K> ? 1 : 0) + (pare::gemv_kernel<K> ? 1 : 0) +
+               (pare::int8_kernel<K> ? 1 : 0) + (pare::int8_spmm_kernel<K> ? 1 : 0) ==
+           1) &&
+          ...);
 }
 template <class... O>
 constexpr bool all_operands(pare::type_list<O...>) {
@@ -268,7 +269,8 @@ template <class... F>
 constexpr bool all_sound(pare::type_list<F...>) {
   return ((pare::sparse_format<F> && all_operands(typename pare::operands_of<F>::type{})) && ...);
 }
-static_assert(all_sound(pare::format_list<float>{}) && all_sound(pare::format_list<pare::bf16>{}));
+static_assert(all_sound(pare::format_list<float>{}) && all_sound(pare::format_list<pare::bf16>{}) &&
+              all_sound(pare::type_list<pare::quantised<64>, pare::quantised<128>>{}));
 
 // --- network
 struct network_that_gives_values : archetype::network {

@@ -33,6 +33,19 @@ template <class A>
   return _mm512_mask_expand_epi8(rest, _cvtu64_mask64(bits), v);
 }
 
+/// sums + the products of unsigned and signed bytes, four to a lane; no saturation. Where many sums are alive g++ 12
+/// copies each of them before and after the instruction, which writes to the register that it adds to.
+template <class A>
+[[nodiscard, gnu::always_inline]] inline __m512i add_products(__m512i sums, __m512i without_sign,
+                                                              __m512i with_sign) noexcept {
+#if defined(__GNUC__) && !defined(__clang__)
+  asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(without_sign), "v"(with_sign));
+  return sums;
+#else
+  return _mm512_dpbusd_epi32(sums, without_sign, with_sign);
+#endif
+}
+
 #endif
 
 }  // namespace pare::inline PARE_ABI::simd

@@ -118,6 +118,30 @@ concept int8_kernel = std::is_empty_v<Kernel> &&
   noexcept;
 };
 
+/// Some columns of X rounded to 8 bits: records of codes, scales and offsets by group of inputs and 16 columns
+/// (int8_panels.hpp).
+struct int8_panel {
+  std::int8_t const* records = nullptr;
+  index_t vectors = 0;       // the width in registers of floats
+  index_t columns = 0;       // of them exist
+  index_t first_column = 0;  // of X and Y: what epilogues are told
+};
+
+/// A kernel for many columns that rounds X to 8 bits; otherwise as spmm_kernel. `group` is the number of inputs that
+/// share a scale, `order` that of the codes. Where `runs_on<A>` is false, or X holds NaN or Inf, matmul
+/// multiplies element by element instead.
+template <class Kernel>
+concept int8_spmm_kernel = std::is_empty_v<Kernel> &&
+    requires(typename Kernel::operand const& w, int8_panel x, float* sums, y_tile y, identity e, index_t r) {
+  { Kernel::name() } -> std::convertible_to<char const*>;
+  { Kernel::group } -> std::convertible_to<index_t>;
+  Kernel::order;
+  { Kernel::template runs_on<simd::default_arch> } -> std::convertible_to<bool>;
+  { Kernel::template panels<simd::default_arch>(w, r) } -> std::same_as<panel_request>;
+  { Kernel::template run<simd::default_arch>(w, x, sums, y, e, r, r) }
+  noexcept;
+};
+
 /// A list of types: of kernels, of formats.
 template <class... T>
 struct type_list {

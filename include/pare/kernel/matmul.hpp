@@ -10,6 +10,7 @@
 #include <pare/kernel/dispatch.hpp>
 #include <pare/kernel/execution.hpp>
 #include <pare/kernel/int8_columns.hpp>
+#include <pare/kernel/int8_panels.hpp>
 #include <pare/kernel/kernel.hpp>
 #include <pare/kernel/panels.hpp>
 #include <pare/kernel/registry.hpp>
@@ -77,6 +78,7 @@ template <class Kernel, class A, epilogue E>
 class panel_product {
   using operand_type = typename Kernel::operand;
   static constexpr index_t lanes = simd::lanes<A>;
+  static constexpr bool rounds = int8_spmm_kernel<Kernel>;
   /// So many rows for all panels, where W's blocks are not higher: its values come from memory once, then from the
   /// caches.
   static constexpr index_t most_rows = 96;
@@ -85,7 +87,11 @@ class panel_product {
   panel_product(operand_type const& w, matrix_span<float const> x, matrix_span<float> y, E const& e)
       : w_(w), x_(x), y_(y), e_(e), request_(Kernel::template panels<A>(w, y.cols)) {
     width_ = request_.vectors * lanes;
-    rows_ = panel_rows(x.rows, request_.block);
+    if constexpr (rounds) {
+      rows_ = ceil_div(x.rows, Kernel::group) * (int8_panel_record<Kernel::group, Kernel::order> / (4 * lanes));
+    } else {
+      rows_ = panel_rows(x.rows, request_.block);
+    }
     index_t const step = block_rows(w);
     rows_at_a_time_ = step >= most_rows ? step : most_rows / step * step;
   }
@@ -95,15 +101,27 @@ class panel_product {
   void reserve() {
     index_t const last = panels() - 1;
     size_ = rows_ * (last * width_ + vectors(last) * lanes);
-    packed_ = scratch<A>(0, size_);
+    packed_ = scratch<A>(0, size_ + (rounds ? panels() : 0));
   }
   void pack(index_t panel) const noexcept {
-    pack_panel<A>(x_, panel * width_, columns(panel), vectors(panel) * lanes, request_.block,
-                  packed_ + panel * width_ * rows_);
+    float* const out = packed_ + panel * width_ * rows_;
+    if constexpr (rounds) {
+      bool const finite = pack_int8_panel<A, Kernel::group, Kernel::order>(
+          x_, panel * width_, columns(panel), vectors(panel), reinterpret_cast<std::int8_t*>(out));
+      packed_[size_ + panel] = finite ? 1.0f : 0.0f;
+    } else {
+      pack_panel<A>(x_, panel * width_, columns(panel), vectors(panel) * lanes, request_.block, out);
+    }
   }
-  /// After all panels are packed.
-  void look_at_panels() {
-    if constexpr (stores_zeros<operand_type>) only_stored_ = !w_.keeps_all() && !all_finite<A>(packed_, size_);
+  /// After all panels are packed; false where the kernel cannot multiply them.
+  [[nodiscard]] bool look_at_panels() {
+    if constexpr (rounds) {
+      for (index_t p = 0; p < panels(); ++p)
+        if (packed_[size_ + p] == 0.0f) return false;
+    } else if constexpr (stores_zeros<operand_type>) {
+      only_stored_ = !w_.keeps_all() && !all_finite<A>(packed_, size_);
+    }
+    return true;
   }
 
   /// Rows [r0, r1) of panels [p0, p1).
@@ -111,7 +129,7 @@ class panel_product {
     for (index_t r = r0; r < r1; r += rows_at_a_time_) {
       index_t const end = r + rows_at_a_time_ < r1 ? r + rows_at_a_time_ : r1;
       for (index_t p = p0; p < p1; ++p) {
-        if constexpr (stores_zeros<operand_type>) {
+        if constexpr (stores_zeros<operand_type> && !rounds) {
           if (only_stored_) {
             multiply_panel<generic_spmm<operand_type>>(p, r, end);
             continue;
@@ -134,7 +152,14 @@ class panel_product {
   /// Where Y cannot take whole registers (token-major, last columns) through a tile.
   template <class K>
   void multiply_panel(index_t panel, index_t r0, index_t r1) const {
-    x_panel const x{packed_ + panel * width_ * rows_, vectors(panel), panel * width_};
+    float const* const packed = packed_ + panel * width_ * rows_;
+    auto const x = [&] {
+      if constexpr (rounds) {
+        return int8_panel{reinterpret_cast<std::int8_t const*>(packed), vectors(panel), columns(panel), panel * width_};
+      } else {
+        return x_panel{packed, vectors(panel), panel * width_};
+      }
+    }();
     index_t const width = x.vectors * lanes;
     bool const direct = y_.col_stride == 1 && columns(panel) == width;
     y_tile const y{y_.data + x.first_column, y_.row_stride, 0};
@@ -156,6 +181,13 @@ class panel_product {
   index_t size_ = 0;
   bool only_stored_ = false;
 };
+
+/// Kernels that need not run on every architecture say so.
+template <class Kernel, class A>
+inline constexpr bool runs_kernel = true;
+template <class Kernel, class A>
+  requires requires { Kernel::template runs_on<A>; }
+inline constexpr bool runs_kernel<Kernel, A> = Kernel::template runs_on<A>;
 
 /// The multiplication with one kernel, nothing checked.
 template <class Kernel, class A, epilogue E, class Exec>
@@ -213,12 +245,18 @@ void multiply_with(typename Kernel::operand const& w, matrix_span<float const> x
                      [&](index_t part) { Kernel::template run<A>(w, columns, y, e, ends[part], ends[part + 1]); });
     }
     multiply_with<generic_spmm<typename Kernel::operand>, A>(w, x, y, e, exec);
+  } else if constexpr (!runs_kernel<Kernel, A>) {
+    multiply_with<generic_spmm<typename Kernel::operand>, A>(w, x, y, e, exec);
   } else {
     detail::panel_product<Kernel, A, E> product(w, x, y, e);
     product.reserve();
     index_t const panels = product.panels();
     share(panels, [&](index_t p) { product.pack(p); });
-    product.look_at_panels();
+    if (!product.look_at_panels()) {
+      if constexpr (int8_spmm_kernel<Kernel>)
+        multiply_with<generic_spmm<typename Kernel::operand>, A>(w, x, y, e, exec);
+      return;
+    }
     // Few blocks of rows: the panels are shared out as well.
     index_t const groups = parts >= wanted ? 1 : (panels < wanted ? panels : wanted);
     share(parts * groups, [&](index_t i) {
@@ -229,13 +267,19 @@ void multiply_with(typename Kernel::operand const& w, matrix_span<float const> x
   }
 }
 
+template <class Operand, class A>
+inline constexpr bool has_spmm_kernel = false;
+template <class Operand, class A>
+  requires requires { typename kernels_of<Operand>::spmm; }
+inline constexpr bool has_spmm_kernel<Operand, A> = runs_kernel<typename kernels_of<Operand>::spmm, A>;
+
 /// The multiplication with the operand's kernel for so many columns, nothing checked.
 template <class A, operand O, epilogue E, class Exec>
 void multiply(O const& w, matrix_span<float const> x, matrix_span<float> y, E const& e, Exec& exec) {
   if constexpr (requires { typename kernels_of<O>::gemv; }) {
     if (x.cols == 1) return multiply_with<typename kernels_of<O>::gemv, A>(w, x, y, e, exec);
   }
-  constexpr bool has_spmm = requires { typename kernels_of<O>::spmm; };
+  constexpr bool has_spmm = has_spmm_kernel<O, A>;
   if constexpr (requires { typename kernels_of<O>::few; }) {
     if (!has_spmm || x.cols <= most_columns) return multiply_with<typename kernels_of<O>::few, A>(w, x, y, e, exec);
   }

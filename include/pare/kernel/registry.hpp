@@ -22,6 +22,8 @@
 #include <pare/kernel/spmm/column_blocks.hpp>
 #include <pare/kernel/spmm/dense_tile.hpp>
 #include <pare/kernel/spmm/generic.hpp>
+#include <pare/kernel/spmm/int8_sliced_ell.hpp>
+#include <pare/kernel/spmm/int8_tile.hpp>
 #include <pare/kernel/spmm/row_pairs.hpp>
 #include <pare/kernel/spmm/sliced_ell.hpp>
 
@@ -234,17 +236,26 @@ namespace detail {
   return overlapped(s.size() / 512.0 * one, bytes);
 }
 
+/// Cycles to round x to 8 bits and pack it, `each` for an element.
+[[nodiscard]] constexpr double int8_packing(matmul_shape const& s, double each) noexcept {
+  return each * static_cast<double>(s.weights.cols) * static_cast<double>(s.columns);
+}
+
 }  // namespace detail
 
 template <index_t G>
 struct kernels_of<int8_dense<G>> {
   using few = int8_stream_few<int8_dense<G>>;
-  using list = kernel_list<few>;
+  using spmm = int8_tile_spmm<G>;
+  using list = kernel_list<few, spmm>;
 
   /// 17 cycles for 4 rows and 128 inputs, 6 for another column of x. With products of words instead of bytes
-  /// each column takes 46.
+  /// each column takes 46. From nine columns on a tile, 300 cycles for 8 rows, 128 inputs and 32 columns.
   static double cycles(matmul_shape const& s) noexcept {
     double const bytes = s.size() * 1.03;
+    if (s.target.multiplies_bytes && s.columns > 8)
+      return detail::overlapped(s.size() * (s.vectors() < 2.0 ? 0.17 : 0.147) * s.vectors(), bytes) +
+             detail::int8_packing(s, 0.3);
     if (s.target.multiplies_bytes) return detail::int8_cycles(s, 11.0, 6.0, bytes);
     return s.target.multiplies_words ? detail::int8_cycles(s, 0.0, 46.0, bytes) : detail::never;
   }
@@ -278,6 +289,26 @@ struct kernels_of<int8_windowed_ell<G>> {
   }
 };
 
+template <index_t G>
+struct kernels_of<int8_sliced_ell<G>> {
+  using spmm = int8_sliced_ell_spmm<G>;
+  using list = kernel_list<spmm>;
+
+  /// For 16 rows, 128 inputs and 16 columns: 50 cycles, and 11 for each step of the longest row; half of the steps'
+  /// for up to 8 columns.
+  static double cycles(matmul_shape const& s) noexcept {
+    if (!s.target.multiplies_bytes) return detail::never;
+    double const density = s.nnz == 0 ? 0.0 : s.stored() / s.size();
+    double const longest = 128.0 * density + 1.77 * math::sqrt(128.0 * density * (1.0 - density));
+    double const steps = (longest + 1.5) / 4.0;
+    auto const passes = static_cast<double>(ceil_div(s.columns, 16));
+    double const eights = static_cast<double>(ceil_div(s.columns, 8)) / 2.0;
+    double const slices = s.size() / 2048.0;
+    return detail::overlapped(slices * (50.0 * passes + 11.0 * steps * eights), slices * (128.0 + 128.0 * steps)) +
+           detail::int8_packing(s, 0.4);
+  }
+};
+
 /// The operands that `prepare` chooses from for a format: its layouts, the format as it is, and dense.
 template <class... Operand>
 using operand_list = type_list<Operand...>;
@@ -299,14 +330,14 @@ template <weight_value T>
 struct operands_of<dense<T>> {
   using type = operand_list<dense<T>, dense_tiles<T>, column_major<T>>;
 };
-/// The operands of 8-bit codes round x (see matmul); those of floats, chosen for many columns, do not.
+/// The operands of 8-bit codes round x (see matmul); those of floats, for machines without products of bytes, do not.
 template <index_t G>
 struct operands_of<quantised<G>> {
-  using type = operand_list<int8_bitmap_stream<G>, int8_windowed_ell<G>, int8_dense<G>, row_pairs<float>,
-                            sliced_ell<float>, quantised<G>, dense_tiles<float>>;
+  using type = operand_list<int8_bitmap_stream<G>, int8_windowed_ell<G>, int8_sliced_ell<G>, int8_dense<G>,
+                            row_pairs<float>, sliced_ell<float>, quantised<G>, dense_tiles<float>>;
 };
 template <>
-struct operands_of<quantised<64>> {  // windows are of 128
+struct operands_of<quantised<64>> {  // windows and slices are of 128
   using type = operand_list<int8_bitmap_stream<64>, int8_dense<64>, row_pairs<float>, sliced_ell<float>, quantised<64>,
                             dense_tiles<float>>;
 };

@@ -54,6 +54,12 @@ class int8_dense {
   [[nodiscard]] index_t block_rows() const noexcept { return height; }
   [[nodiscard]] index_t block_nnz(index_t) const noexcept { return height * shape_.cols; }
 
+  /// Group g of rows 4 q ... 4 q + 3: the codes, row by row, and the scales.
+  [[nodiscard]] std::uint8_t const* codes(index_t q, index_t g) const noexcept {
+    return codes_.row(q) + g * height * group;
+  }
+  [[nodiscard]] float const* scales(index_t q, index_t g) const noexcept { return scales_.row(q) + g * height; }
+
   /// Walks the groups of rows 4 q ... 4 q + 3.
   class cursor {
    public:

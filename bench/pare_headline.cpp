@@ -34,6 +34,8 @@ constexpr std::array spmm_targets{target{0.2, 1.1, 1.25}, target{0.5, 1.8, 2.1},
                                   target{0.8, 3.6, 4.4},  target{0.9, 5.7, 7.2}, target{0.95, 9.5, 13.0}};
 constexpr std::array token_major_targets{target{0.5, 1.75, 2.05}, target{0.7, 2.6, 3.1}, target{0.9, 5.2, 7.0}};
 constexpr std::array few_columns_targets{target{0.5, 1.4, 1.8}, target{0.7, 2.3, 3.0}, target{0.9, 6.5, 9.0}};
+constexpr std::array spmm_bf16_targets{target{0.5, 1.7, 2.0}, target{0.7, 2.6, 3.2}, target{0.9, 5.0, 7.0}};
+constexpr std::array spmm_int8_targets{target{0.5, 1.0, 1.6}, target{0.7, 1.35, 2.0}, target{0.9, 2.2, 3.6}};
 constexpr std::array unshared_targets{target{0.5, 1.8, 2.05}};
 constexpr target shared_target{0.5, 1.9, 2.15};
 constexpr std::array block_targets{target{0.7, 3.0, 3.6}, target{0.9, 8.5, 10.5}};
@@ -79,6 +81,24 @@ void few_columns(headline& all, extents shape) {
   headline_group<float> group(all, shape, 32, false);
   add_random<bitmap<float>>(group, "spmm n32", few_columns_targets);
   print_rows(all, group.run());
+}
+
+/// Weights of a smaller type, over own dense ones of the same type.
+template <class F, class Dense, class Targets>
+void narrow_weights(headline& all, extents shape, Targets const& targets) {
+  using group_type = headline_group<typename F::value_type, Dense>;
+  group_type group(all, shape, 128, false);
+  for (target const& t : targets)
+    group.template add<F>(
+        row_of("spmm " + std::string(group_type::dtype()), t.sparsity, {goal::over::own_dense, t.must, t.aim}),
+        [&] { return random_mask<unstructured>(group.scores(), t.sparsity); });
+  print_rows(all, group.run());
+}
+void many_columns_bf16(headline& all, extents shape) {
+  narrow_weights<bitmap<bf16>, dense<bf16>>(all, shape, spmm_bf16_targets);
+}
+void many_columns_int8(headline& all, extents shape) {
+  narrow_weights<quantised<128>, quantised<128>>(all, shape, spmm_int8_targets);
 }
 
 /// F is the sparse format, Dense the one of the dense weights.
@@ -203,6 +223,8 @@ std::vector<std::pair<std::string, std::function<void(headline&)>>> plan() {
   for_shapes("spmm n128 token-major", token_major);
   for_shapes("spmm n32", few_columns);
   steps.emplace_back("spmm n128 AVX2", avx2);
+  for_shapes("spmm bf16", many_columns_bf16);
+  for_shapes("spmm int8", many_columns_int8);
   steps.emplace_back("decode f32", [](headline& all) { decode<bitmap<float>, dense<float>>(all, decode_f32_targets); });
   steps.emplace_back("decode bf16", [](headline& all) { decode<bitmap<bf16>, dense<bf16>>(all, decode_bf16_targets); });
   steps.emplace_back("decode int8",

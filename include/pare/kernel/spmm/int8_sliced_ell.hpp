@@ -1,8 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sparse 8-bit SpMM: each of 16 rows looks up its own inputs in the register that holds a window of a column.
 //
-// A step of 64 elements and 16 columns: 2 loads, 16 vpermb, which read the windows, and 16 vpdpbusd. The sums are in
-// lanes of rows, and a product ends with turning them.
+// A step of 64 elements and 16 columns: 2 loads, 16 vpermb, which read the windows, and 16 vpdpbusd; 11 cycles. 16 rows
+// and 128 inputs end with 16 conversions, products of the scales and multiply-adds, a product of W and X with turning
+// the sums, which are in lanes of rows: 50 cycles for both with K = 768.
+//
+// What bounds it: vpdpbusd runs on two of Zen 5's ports, a permutation of bytes on one of these and a third one. So 64
+// elements of a column take 2/3 of a cycle (0.69 measured), 64 products of the dense tile 1/2: with a density d and
+// p slots for an element this cannot be more than 0.75 / (d p) times as fast, 1.27 times at 50 % (p = 1.18; 1.5 with
+// 2:4, whose rows are equally long). At 50 % unstructured 1.6 is out of reach of any kernel that permutes once a
+// product. Kernels that permute less have other bounds: quads of inputs made of pairs that wait in the first-level
+// cache take a load a product and those of sums and weights, at most 1.4; a blend of two quads and a rest to be looked
+// up, 1.3 with the padding of the rest.
+//
+// Measured on one core of a Zen 5, 128 columns, times int8_tile_spmm (x rounded and packed on each call in both):
+//   50 / 70 / 80 / 90 / 95 %: 768 x 768 1.05 / 1.44 / 1.8 / 2.4 / 2.8; 4096 x 4096 1.05 / 1.58 / 1.9 / 2.7 / 3.3;
+//   2:4 1.17, 1:4 1.9.
+//
+// Dropped: one window of 128 in two registers, vpermi2b or vpermt2b: 8 of them with their products take 7.7 cycles
+// instead of 5.7, because each reads three registers, as vpdpbusd does; windows of eight columns in registers: no
+// faster than from memory, and fewer columns for a load of inputs; the middle window read across lines: 9 cycles
+// instead of 6. Blocks of 64 rows and panels of 64 columns: no difference. Without prefetching 4096 x 4096 takes 10 %
+// longer. Not tried: sorting the rows in every group, whose turning 16 x 16 sums each time costs most of what it saves.
 #pragma once
 
 #include <pare/kernel/int8_panels.hpp>
@@ -30,6 +49,7 @@ struct int8_sliced_ell_spmm {
 
  private:
   static constexpr index_t most_vectors = 2;  // the sums of a block are 16 KB
+  static constexpr index_t ahead = 8192;      // bytes of the stream
   static constexpr index_t lanes = operand::slice_rows;
   static_assert(lanes == 16);
 
@@ -106,6 +126,8 @@ template <class A, index_t Columns>
     for (index_t step = 0; step < of.steps; ++step, stream += operand::step_bytes) {
       __m512i const inputs = simd::load_bytes<A>(stream);
       __m512i const weights = simd::load_bytes<A>(stream + 64);
+      __builtin_prefetch(stream + ahead);
+      __builtin_prefetch(stream + ahead + 64);
       std::int8_t const* const window = record + 64 * of.window_of(step);
       for (index_t j = 0; j < Columns; ++j) {
         __m512i const found = _mm512_permutexvar_epi8(inputs, _mm512_load_si512(window + j * column));

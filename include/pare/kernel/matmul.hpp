@@ -50,16 +50,23 @@ template <class A, operand O>
 index_t split_rows(O const& w, index_t parts, index_t* ends) {
   index_t const rows = w.shape().rows;
   index_t const step = block_rows(w);
-  index_t const total = w.nnz() + rows;
+  auto const weight_at = [&](index_t r) -> index_t {
+    if constexpr (requires { w.block_nnz(r); }) {
+      return w.block_nnz(r / step) + step;
+    } else {
+      return w.row_nnz(r) + 1;
+    }
+  };
+  index_t total = w.nnz() + rows;
+  if constexpr (requires { w.block_nnz(rows); }) {  // may count padding, or bytes
+    total = 0;
+    for (index_t r = 0; r < rows && parts > 1; r += step) total += weight_at(r);
+  }
   index_t part = 0;
   index_t weight = 0;
   ends[0] = 0;
   for (index_t r = 0; r < rows && part + 1 < parts; r += step) {
-    if constexpr (requires { w.block_nnz(r); }) {
-      weight += w.block_nnz(r / step) + step;
-    } else {
-      weight += w.row_nnz(r) + 1;
-    }
+    weight += weight_at(r);
     if (weight * parts >= total * (part + 1)) ends[++part] = r + step < rows ? r + step : rows;
   }
   if (ends[part] < rows) ends[++part] = rows;
@@ -267,11 +274,17 @@ void multiply_with(typename Kernel::operand const& w, matrix_span<float const> x
   }
 }
 
+/// What the operand has a kernel for. One for many columns that does not run on A counts only where there is no other.
+template <class Operand>
+inline constexpr bool has_few_kernel = requires {
+  typename kernels_of<Operand>::few;
+};
 template <class Operand, class A>
 inline constexpr bool has_spmm_kernel = false;
 template <class Operand, class A>
   requires requires { typename kernels_of<Operand>::spmm; }
-inline constexpr bool has_spmm_kernel<Operand, A> = runs_kernel<typename kernels_of<Operand>::spmm, A>;
+inline constexpr bool has_spmm_kernel<Operand, A> =
+    runs_kernel<typename kernels_of<Operand>::spmm, A> || !has_few_kernel<Operand>;
 
 /// The multiplication with the operand's kernel for so many columns, nothing checked.
 template <class A, operand O, epilogue E, class Exec>
@@ -280,7 +293,7 @@ void multiply(O const& w, matrix_span<float const> x, matrix_span<float> y, E co
     if (x.cols == 1) return multiply_with<typename kernels_of<O>::gemv, A>(w, x, y, e, exec);
   }
   constexpr bool has_spmm = has_spmm_kernel<O, A>;
-  if constexpr (requires { typename kernels_of<O>::few; }) {
+  if constexpr (has_few_kernel<O>) {
     if (!has_spmm || x.cols <= most_columns) return multiply_with<typename kernels_of<O>::few, A>(w, x, y, e, exec);
   }
   if constexpr (has_spmm) {

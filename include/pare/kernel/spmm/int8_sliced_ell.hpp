@@ -9,21 +9,23 @@
 // elements of a column take 2/3 of a cycle (0.69 measured), 64 products of the dense tile 1/2: with a density d and
 // p slots for an element this cannot be more than 0.75 / (d p) times as fast, 1.27 times at 50 % (p = 1.18; 1.5 with
 // 2:4, whose rows are equally long). At 50 % unstructured 1.6 is out of reach of any kernel that permutes once a
-// product. Kernels that permute less have other bounds: quads of inputs made of pairs that wait in the first-level
-// cache take a load a product and those of sums and weights, at most 1.4; a blend of two quads and a rest to be looked
-// up, 1.3 with the padding of the rest.
+// product. Those that permute less have other bounds (estimated from the ports, not built): quads of inputs made of
+// pairs that wait in the first-level cache take a load a product and those of sums and weights, at most 1.4; a blend of
+// two quads and a rest to be looked up, 1.3 with the padding of the rest.
 //
 // Measured on one core of a Zen 5, 128 columns, times int8_tile_spmm (x rounded and packed on each call in both):
 //   50 / 70 / 80 / 90 / 95 %: 768 x 768 1.05 / 1.44 / 1.8 / 2.4 / 2.8; 4096 x 4096 1.05 / 1.58 / 1.9 / 2.7 / 3.3;
 //   2:4 1.17, 1:4 1.9.
 //
 // Dropped: one window of 128 in two registers, vpermi2b or vpermt2b: 8 of them with their products take 7.7 cycles
-// instead of 5.7, because each reads three registers, as vpdpbusd does; windows of eight columns in registers: no
-// faster than from memory, and fewer columns for a load of inputs; the middle window read across lines: 9 cycles
-// instead of 6. Blocks of 64 rows and panels of 64 columns: no difference. Without prefetching 4096 x 4096 takes 10 %
-// longer. Not tried: sorting the rows in every group, whose turning 16 x 16 sums each time costs most of what it saves.
+// instead of 5.7, presumably because each reads three registers, as vpdpbusd does; windows of eight columns in
+// registers: no faster than from memory, and fewer columns for a load of inputs; the middle window read across lines: 9
+// cycles instead of 6. Blocks of 64 rows and panels of 64 columns: no difference. Without prefetching 4096 x 4096 takes
+// 10 % longer. Not tried: sorting the rows in every group, whose turning 16 x 16 sums each time costs most of what it
+// saves.
 #pragma once
 
+#include <pare/kernel/bytes.hpp>
 #include <pare/kernel/int8_panels.hpp>
 #include <pare/kernel/operand/int8_sliced_ell.hpp>
 

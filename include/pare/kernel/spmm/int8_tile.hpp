@@ -13,6 +13,7 @@
 
 #include <cstring>
 
+#include <pare/kernel/bytes.hpp>
 #include <pare/kernel/int8_panels.hpp>
 #include <pare/kernel/operand/int8_dense.hpp>
 

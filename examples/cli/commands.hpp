@@ -43,13 +43,24 @@ struct prune_options {
   std::string calibration;
   std::int64_t calibration_limit = 0;  // bytes or images; 0: 100,000 bytes or 1,000 images
   std::string stream = "pruned";       // pruned, dense
-  std::string pool = "block";          // of sparsegpt: block, row
   std::uint64_t seed = 0;
   std::vector<std::string> skip;
   bool all_layers = false;
   std::string save = "bitmask";  // bitmask, dense
   bool replace = false;
   run_options run;  // evaluate before saving where it names data
+  bool json = false;
+};
+
+struct compare_options {
+  std::string model;
+  std::vector<std::string> methods{"all"};
+  std::vector<double> sparsities{0.3, 0.5, 0.7};
+  std::vector<std::string> patterns{"unstructured", "2:4"};
+  std::string calibration;
+  std::int64_t calibration_limit = 0;  // as for prune
+  std::vector<std::string> skip;
+  run_options run;
   bool json = false;
 };
 
@@ -77,6 +88,7 @@ struct bench_options {
 [[nodiscard]] result<void> inspect(inspect_options const& o);
 [[nodiscard]] result<void> eval(eval_options const& o);
 [[nodiscard]] result<void> prune(prune_options const& o);
+[[nodiscard]] result<void> compare(compare_options const& o);
 [[nodiscard]] result<void> generate(generate_options const& o);
 [[nodiscard]] result<void> bench(bench_options const& o);
 

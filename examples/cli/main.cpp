@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The pare program: inspect, prune, eval, generate and bench.
+// The pare program: inspect, prune, compare, eval, generate and bench.
 //
 // Exit status: 0 done, 2 an error (one sentence on stderr, or {"error": ...} on stdout with --json), 130 interrupted.
 #include <algorithm>
@@ -124,12 +124,6 @@ int main(int argc, char** argv) {
                    "Calibrate each block on what the pruned blocks before it leave, or on the dense network")
       ->check(CLI::IsMember({"pruned", "dense"}))
       ->capture_default_str();
-  prune_c
-      ->add_option(
-          "--pool", prune_o.pool,
-          "Of sparsegpt: the weights of 128 columns compete with each other, or only those of each row of them")
-      ->check(CLI::IsMember({"block", "row"}))
-      ->capture_default_str();
   prune_c->add_option("--seed", prune_o.seed, "Of the random method")->check(whole_number)->capture_default_str();
   prune_c->add_option("--skip", prune_o.skip, "Leave layers of this name dense; * matches anything; may be repeated");
   prune_c->add_flag("--all-layers", prune_o.all_layers,
@@ -141,6 +135,32 @@ int main(int argc, char** argv) {
   prune_c->add_flag("--replace", prune_o.replace, "Replace an existing model folder");
   add_run_options(*prune_c, prune_o.run);
   prune_c->add_flag("--json", prune_o.json, "Print one JSON object");
+
+  compare_options compare_o;
+  CLI::App* const compare_c =
+      app.add_subcommand("compare", "Prune a model in many ways: one table of what each method costs");
+  compare_c->add_option("MODEL", compare_o.model, "As for eval")->required();
+  compare_c->add_option("--methods", compare_o.methods, "As prune takes them, with commas between them; or all")
+      ->delimiter(',')
+      ->capture_default_str();
+  compare_c->add_option("--sparsity", compare_o.sparsities, "Of the patterns that leave it free")
+      ->delimiter(',')
+      ->check(CLI::Range(0.0, 0.999999))
+      ->capture_default_str();
+  compare_c->add_option("--pattern", compare_o.patterns, "unstructured, blockRxC or N:M")
+      ->delimiter(',')
+      ->capture_default_str();
+  compare_c->add_option("--calib", compare_o.calibration, "Calibration data, as for prune");
+  compare_c->add_option("--calib-limit", compare_o.calibration_limit, "As for prune")
+      ->check(whole_number)
+      ->type_name("N");
+  compare_c->add_option("--skip", compare_o.skip,
+                        "Leave layers of this name dense; * matches anything; may be repeated");
+  add_run_options(*compare_c, compare_o.run);
+  compare_c->add_flag("--json", compare_o.json, "Print one JSON object");
+  compare_c->footer(
+      "All methods are calibrated on the same data, each block behind the pruned ones before it, share the budget "
+      "evenly, and are measured on the same data.");
 
   generate_options generate_o;
   CLI::App* const generate_c = app.add_subcommand("generate", "Continue a text");
@@ -187,11 +207,12 @@ int main(int argc, char** argv) {
   }
   pare::program::catch_interrupt();
   try {
-    pare::result<void> const done = inspect_c->parsed() ? inspect(inspect_o)
-                                    : eval_c->parsed()  ? eval(eval_o)
-                                    : prune_c->parsed() ? prune(prune_o)
-                                    : bench_c->parsed() ? bench(bench_o)
-                                                        : generate(generate_o);
+    pare::result<void> const done = inspect_c->parsed()   ? inspect(inspect_o)
+                                    : eval_c->parsed()    ? eval(eval_o)
+                                    : prune_c->parsed()   ? prune(prune_o)
+                                    : bench_c->parsed()   ? bench(bench_o)
+                                    : compare_c->parsed() ? compare(compare_o)
+                                                          : generate(generate_o);
     if (!done) return fail(done.error(), wants_json);
   } catch (std::bad_alloc const&) {
     return fail({pare::errc::io, "memory", "there is not enough of it for this model and data"}, wants_json);

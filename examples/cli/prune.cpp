@@ -15,24 +15,6 @@ namespace pare::cli {
 
 namespace {
 
-/// The calibration data, where the method needs any. Errors: none named; those of reading.
-result<std::optional<program::data_set>> calibration_data(prune_options const& o, program::model const& m) {
-  using data = std::optional<program::data_set>;
-  if (!program::needs_data(o.method)) return data();
-  if (m.is_language_model()) {
-    if (o.calibration.empty())
-      return error{errc::missing, "method '" + o.method + "'", "it needs calibration data: pass --calib TEXT_FILE"};
-    PARE_TRY(auto text, program::read_text(o.calibration, o.calibration_limit > 0 ? o.calibration_limit : 100'000));
-    return data(std::move(text));
-  }
-  std::string const source = o.calibration.empty() && m.task == "glyphs" ? "glyphs" : o.calibration;
-  if (source.empty())
-    return error{errc::missing, "method '" + o.method + "'", "it needs calibration data: pass --calib IMAGES"};
-  PARE_TRY(auto images,
-           program::read_images(source, program::split::train, o.calibration_limit > 0 ? o.calibration_limit : 1'000));
-  return data(std::move(images));
-}
-
 result<void> save(prune_options const& o, program::model const& m, std::vector<pruned_layer> const& done,
                   pattern_spec const& what) {
   std::vector<mask> masks;
@@ -63,12 +45,14 @@ result<void> prune(prune_options const& o) {
   PARE_TRY(auto m, program::load_model(o.model));
   PARE_TRY_VOID(check_save_target(o.model, o.out, {.replace = o.replace}));
   PARE_TRY(auto const data, read_data(o.run));
-  PARE_TRY(auto const calibration, calibration_data(o, m));
+  std::optional<program::data_set> calibration;
+  if (program::needs_data(o.method)) {
+    PARE_TRY(calibration, read_calibration(o.calibration, o.calibration_limit, m));
+  }
 
   program::progress_line line;
   program::prune_request request{o.method, what, o.allocation, o.seed};
   request.stream = o.stream == "dense" ? calibration_stream::dense : calibration_stream::pruned;
-  request.pool = o.pool == "row" ? sparse_gpt::pool::row : sparse_gpt::pool::block;
   request.chunk = o.run.chunk;
   request.settings.skip = o.skip;
   request.settings.all_layers = o.all_layers;

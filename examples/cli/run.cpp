@@ -23,6 +23,20 @@ result<std::optional<program::data_set>> read_data(run_options const& o) {
   return data();
 }
 
+result<program::data_set> read_calibration(std::string const& source, std::int64_t limit, program::model const& m) {
+  std::string const name = source.empty() && m.task == "glyphs" ? "glyphs" : source;
+  if (name.empty())
+    return error{
+        errc::missing, "calibration",
+        std::string("the method needs data: pass --calib ") + (m.is_language_model() ? "TEXT_FILE" : "IMAGES")};
+  if (m.is_language_model()) {
+    PARE_TRY(auto text, program::read_text(name, limit > 0 ? limit : 100'000));
+    return program::data_set(std::move(text));
+  }
+  PARE_TRY(auto images, program::read_images(name, program::split::train, limit > 0 ? limit : 1'000));
+  return program::data_set(std::move(images));
+}
+
 void set_up(any_network& net, run_options const& o, thread_pool& pool) {
   std::visit(
       [&](auto& n) {

@@ -19,6 +19,11 @@ namespace pare::cli {
 /// The data that the options name; nothing where they name none. Errors: both kinds named; those of reading.
 [[nodiscard]] result<std::optional<program::data_set>> read_data(run_options const& o);
 
+/// The calibration data that `source` names, at most `limit` bytes or images of it (0: 100,000 bytes, 1,000 images); a
+/// network of the glyphs draws its own where nothing is named. Errors: none named; those of reading.
+[[nodiscard]] result<program::data_set> read_calibration(std::string const& source, std::int64_t limit,
+                                                         program::model const& m);
+
 /// Lays the network's layers out as the options ask and lets them run on `pool`.
 void set_up(any_network& net, run_options const& o, thread_pool& pool);
 

@@ -240,7 +240,9 @@ result<void> run(options const& o) {
     line.title(label + " " + v.pattern);
     PARE_TRY(auto const what, parse_pattern(v.pattern));
     model m = base;
-    auto done = program::prune(m, {v.method, what, v.allocation, 1, {.progress = line.callback()}}, &stats);
+    program::prune_request request{v.method, what, v.allocation, 1};
+    request.settings.progress = line.callback();
+    auto done = program::prune(m, request, &stats);
     if (!done && done.error().code == errc::pattern_misfit) {
       left_out += std::string(left_out.empty() ? "" : ", ") + v.pattern;
       continue;

@@ -13,6 +13,7 @@
 #include <pare/nn/evaluate.hpp>
 #include <pare/nn/feed.hpp>
 #include <pare/prune/alps.hpp>
+#include <pare/prune/sparse_gpt.hpp>
 #include <pare/score/magnitude.hpp>
 #include <pare/score/random_score.hpp>
 #include <pare/score/ria.hpp>
@@ -151,7 +152,7 @@ result<std::vector<pruned_layer>> prune_stages(model const& m, Net& net, P const
                                                data_set const& data) {
   auto const run = [&](auto const& allocator) -> result<std::vector<pruned_layer>> {
     PARE_TRY(auto const shares, share_out(net, r.what.pattern, r.what.target, allocator, r.settings));
-    auto const feed = [&](Net const& n, auto& tap) { return feed_data(m, n, data, r.chunk, tap, progress()); };
+    auto const feed = [&](Net const& n, auto& tap) { return feed_data(m, n, data, r.chunk, tap, r.settings.progress); };
     return prune_in_stages(net, method, r.what.pattern, shares, feed, r.stream, r.settings);
   };
   if (r.allocation == "uniform") return run(uniform{});
@@ -199,7 +200,9 @@ result<std::vector<pruned_layer>> prune(model& m, prune_request const& r, data_s
         if (r.method == "wanda") return prune_stages(m, net, select_by<wanda>{}, r, *data);
         if (r.method == "ria") return prune_stages(m, net, select_by<ria>{}, r, *data);
         if (r.method == "alps") return prune_stages(m, net, alps{}, r, *data);
-        return prune_stages(m, net, sparse_gpt{.compares = r.pool}, r, *data);
+        bool const by_rows = r.method == "sparsegpt-row";
+        return prune_stages(m, net, sparse_gpt{.compares = by_rows ? sparse_gpt::pool::row : sparse_gpt::pool::block},
+                            r, *data);
       },
       m.network);
 }

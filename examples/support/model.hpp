@@ -19,7 +19,6 @@
 #include <pare/pattern/parse.hpp>
 #include <pare/prune/calibration.hpp>
 #include <pare/prune/prune.hpp>
-#include <pare/prune/sparse_gpt.hpp>
 #include <pare/prune/stages.hpp>
 
 #include "support/data_set.hpp"
@@ -75,13 +74,13 @@ struct prune_request {
   std::string allocation = "uniform";  // uniform, global, erk
   std::uint64_t seed = 0;              // of random
   calibration_stream stream = calibration_stream::pruned;
-  index_t chunk = 0;                                // bytes of a chunk of the calibration text
-  sparse_gpt::pool pool = sparse_gpt::pool::block;  // of sparsegpt
+  index_t chunk = 0;  // bytes of a chunk of the calibration text
   prune_settings settings{};
 };
 
 /// All methods, those that need no data first.
-inline constexpr std::string_view method_names[] = {"magnitude", "random", "wanda", "ria", "sparsegpt", "alps"};
+inline constexpr std::string_view method_names[] = {"magnitude", "random",        "wanda", "ria",
+                                                    "sparsegpt", "sparsegpt-row", "alps"};
 [[nodiscard]] constexpr bool needs_data(std::string_view method) noexcept {
   return method != "magnitude" && method != "random";
 }

@@ -34,7 +34,7 @@ endmacro()
 
 # Help, and the command line itself.
 run(0 "inspect.*prune.*eval.*generate|inspect.*eval.*prune.*generate" --help)
-foreach(command inspect eval prune generate bench)
+foreach(command inspect eval prune compare generate bench)
   run(0 "--json" ${command} --help)
 endforeach()
 run(0 "^[0-9]+\\.[0-9]+\\.[0-9]+" --version)
@@ -42,6 +42,9 @@ run(2 "subcommand" "")
 run(2 "." frobnicate)
 run(2 "\"error\"" eval --json)
 run(2 "pattern" prune ${GLYPHS} -o out)
+run(2 "expected all, magnitude" compare ${GLYPHS} --methods frobnicate)
+run(2 "N:M" compare ${GLYPHS} --pattern 5:4)
+run(0 "\"accuracy\"" compare ${GLYPHS} --methods all --pattern unstructured,2:4 --sparsity 0.5 --data glyphs:500 --calib glyphs:200 --json)
 
 # The break-even sparsity of a small layer.
 run(0 "pays from" bench --shape 64x128 --columns 16 --sparsity 0.5)
@@ -144,6 +147,17 @@ else()
   run(0 "\"perplexity\"" eval stories24 --text ${text} --chunk 600 --limit 20000 --json)
   field(after perplexity)
   expect("the saved language model is the pruned one" before STREQUAL after)
+  # Methods in the order of what they cost, as an independent implementation found it on this network.
+  foreach(pattern unstructured 2:4)
+    run(0 "\"rows\"" compare ${stories} --methods magnitude,wanda,sparsegpt,sparsegpt-row,alps --pattern ${pattern} --sparsity 0.5
+        --calib ${text} --calib-limit 60000 --text ${text} --limit 20000 --chunk 600 --json)
+    foreach(i RANGE 4)
+      string(JSON perplexity_${i} GET "${output}" rows ${i} perplexity)
+    endforeach()
+    expect("wanda is better than magnitude" perplexity_1 LESS perplexity_0)
+    expect("sparsegpt by rows is better than wanda" perplexity_3 LESS perplexity_1)
+    expect("alps is the best" perplexity_4 LESS perplexity_3 AND perplexity_4 LESS perplexity_2)
+  endforeach()
   run(0 "there was a little girl named Lily" generate ${stories} --prompt "Once upon a time" -n 20)
   run(0 "context_full" generate ${stories} --prompt "Once upon a time" -n 600 --temperature 1 --seed 3 --json)
   run(0 "logits_max_abs_difference" eval ${stories} --tokens ${stories}/ref_tokens_once_upon_a_time.npy

@@ -168,7 +168,10 @@ struct kernels_of<column_blocks<R, C, T>> {
   /// cycles and for each column 0.5, and what it takes to spread the inputs, once for up to four tiles.
   static double cycles(matmul_shape const& s) noexcept {
     double const bytes = s.stored() * (static_cast<double>(sizeof(T)) + 4.0 / static_cast<double>(R * C));
-    if (s.columns > 8) return detail::overlapped((s.vectors() < 2.0 ? 1.0 : 0.64) * s.stored() * s.vectors(), bytes);
+    if (s.columns > 8) {
+      double const element = s.vectors() < 2.0 ? 1.0 : R % 8 == 0 && s.target.has_32_registers ? 0.54 : 0.58;
+      return detail::overlapped((s.stored() * element + 0.008 * s.size()) * s.vectors(), bytes);
+    }
     auto const n = static_cast<double>(s.columns);
     double const spread = C % 4 == 0 ? 0.4 : C % 2 == 0 ? 0.9 : 2.1;
     double const tiles = R % 16 == 0 && n <= 4.0 ? 4.0 : R % 8 == 0 ? 2.0 : 1.0;

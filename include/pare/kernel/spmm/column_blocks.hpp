@@ -51,11 +51,12 @@ void column_blocks_spmm<R, C, T>::run(operand const& w, x_panel x, float*, y_til
     }
 }
 
-/// The rows of `tiles` tiles from r + first on.
+/// The rows of `tiles` tiles from r + first on. Not inlined: what g++ makes of it beside other kernels is a third
+/// slower.
 template <index_t R, index_t C, weight_value T>
 template <class A, index_t Vectors, epilogue E>
-void column_blocks_spmm<R, C, T>::pass(operand const& w, x_panel x, y_tile y, E const& e, index_t r,
-                                       index_t first) noexcept {
+[[gnu::noinline]] void column_blocks_spmm<R, C, T>::pass(operand const& w, x_panel x, y_tile y, E const& e, index_t r,
+                                                         index_t first) noexcept {
   using floats = simd::floats<A>;
   constexpr index_t lanes = simd::lanes<A>;
   constexpr index_t stride = Vectors * lanes;

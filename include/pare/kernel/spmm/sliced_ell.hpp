@@ -78,7 +78,7 @@ void sliced_ell_spmm<T>::block(sliced_ell<T> const& w, x_panel x, float* sums, y
   step const* at = w.steps(b);
   float const* columns = x.data;  // from the row of zeros on, where offsets count from
   constexpr index_t rows = height<A, Vectors>;
-  auto const keep = [sums](std::uint16_t const* row, floats const(&sum)[rows][Vectors]) {
+  auto const keep = [=](std::uint16_t const* row, floats const(&sum)[rows][Vectors]) {
     float* to[rows];
     for (index_t i = 0; i < rows; ++i) to[i] = sums + row[i] * stride;
     for (index_t i = 0; i < rows; ++i)

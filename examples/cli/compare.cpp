@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// pare compare: the same model pruned by many methods to many patterns, with one calibration and one measure.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <iostream>
+#include <iterator>
+#include <limits>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cli/commands.hpp"
+#include "cli/run.hpp"
+#include "support/terminal.hpp"
+
+namespace pare::cli {
+
+namespace {
+
+struct row {
+  std::string method;
+  std::string pattern;
+  double sparsity = 0.0;
+  double value = 0.0;    // perplexity or accuracy
+  double seconds = 0.0;  // of calibrating and pruning
+};
+
+/// The methods that are named, in the order of method_names where that is all. Errors: unknown names.
+result<std::vector<std::string>> methods_of(compare_options const& o) {
+  std::vector<std::string> const known(std::begin(program::method_names), std::end(program::method_names));
+  if (std::find(o.methods.begin(), o.methods.end(), "all") != o.methods.end()) return known;
+  for (std::string const& m : o.methods)
+    if (std::find(known.begin(), known.end(), m) == known.end()) {
+      std::string list;
+      for (std::string const& k : known) list += ", " + k;
+      return error{errc::unsupported, "--methods " + m, "expected all" + list};
+    }
+  return o.methods;
+}
+
+/// Every pattern with every sparsity that it leaves free. Errors: those of parse_pattern.
+result<std::vector<std::pair<std::string, pattern_spec>>> targets_of(compare_options const& o) {
+  std::vector<std::pair<std::string, pattern_spec>> out;
+  for (std::string const& p : o.patterns) {
+    if (p.find(':') != std::string::npos) {  // N:M, or a sparsity of its own
+      PARE_TRY(auto const spec, parse_pattern(p));
+      out.emplace_back(to_string(spec.pattern), spec);
+      continue;
+    }
+    for (double const s : o.sparsities) {
+      char number[32];
+      std::snprintf(number, sizeof number, ":%.6f", s);
+      PARE_TRY(auto const spec, parse_pattern(p + number));
+      out.emplace_back(p, spec);
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+result<void> compare(compare_options const& o) {
+  PARE_TRY(auto const methods, methods_of(o));
+  PARE_TRY(auto const targets, targets_of(o));
+  PARE_TRY(auto const m, program::load_model(o.model));
+  PARE_TRY(auto data, read_data(o.run));
+  if (!data && m.task == "glyphs") {
+    PARE_TRY(data, program::read_images("glyphs", program::split::test, o.run.limit));
+  }
+  if (!data)
+    return error{errc::missing, "options", "there is nothing to measure on: pass --text FILE or --data SOURCE"};
+  std::optional<program::data_set> calibration;
+  if (std::any_of(methods.begin(), methods.end(), program::needs_data)) {
+    PARE_TRY(calibration, read_calibration(o.calibration, o.calibration_limit, m));
+  }
+
+  program::progress_line line("dense");
+  thread_pool pool(o.run.threads);
+  auto const measure = [&](program::model& of) {
+    set_up(of.network, o.run, pool);
+    return program::evaluate(of, *data, o.run.chunk, o.run.batch, line.callback());
+  };
+  program::model dense_model = m;
+  PARE_TRY(auto const dense, measure(dense_model));
+  std::vector<row> rows;
+  for (auto const& [pattern, spec] : targets)
+    for (std::string const& method : methods) {
+      line.title(method + " " + pattern);
+      program::prune_request request{method, spec};
+      request.chunk = o.run.chunk;
+      request.settings.skip = o.skip;
+      request.settings.progress = line.callback();
+      program::model pruned = m;
+      auto const start = std::chrono::steady_clock::now();
+      auto const done = program::prune(pruned, request, calibration ? &*calibration : nullptr);
+      if (!done) return done.error();
+      double const seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      auto const e = measure(pruned);
+      if (!e && e.error().code != errc::not_finite) return e.error();
+      rows.push_back(
+          {method, pattern, spec.target.value, e ? e->value : std::numeric_limits<double>::infinity(), seconds});
+    }
+  line.clear();
+
+  char const* const measured = dense.is_perplexity ? "perplexity" : "accuracy";
+  if (o.json) {
+    nlohmann::json out{
+        {"model", o.model}, {"dense", dense.value}, {"measured", measured}, {"rows", nlohmann::json::array()}};
+    for (row const& r : rows)
+      out["rows"].push_back({{"method", r.method},
+                             {"pattern", r.pattern},
+                             {"sparsity", r.sparsity},
+                             {measured, r.value},
+                             {"dense", dense.value},
+                             {"seconds", r.seconds}});
+    std::cout << out.dump(2) << '\n';
+    return {};
+  }
+  std::printf("%s of %s: dense %.*f\n\n%-16s %-14s %8s %12s %10s\n", measured, o.model.c_str(),
+              dense.is_perplexity ? 3 : 4, dense.value, "method", "pattern", "sparsity", measured, "seconds");
+  for (row const& r : rows)
+    std::printf("%-16s %-14s %7.1f%% %12.*f %10.2f\n", r.method.c_str(), r.pattern.c_str(), 100.0 * r.sparsity,
+                dense.is_perplexity ? 3 : 4, r.value, r.seconds);
+  return {};
+}
+
+}  // namespace pare::cli

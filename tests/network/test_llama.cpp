@@ -10,7 +10,7 @@
 #include <pare/nn/generate.hpp>
 #include <pare/nn/llama.hpp>
 
-#include "network/model_folder.hpp"
+#include "network/plain_networks.hpp"
 #include "support/catch.hpp"
 #include "support/data.hpp"
 
@@ -20,106 +20,7 @@ using pare::test::model_folder;
 
 namespace {
 
-/// A small network that uses everything: grouped heads, heads that do not fill the hidden size, biases, and an
-/// output layer of its own.
-model_folder small_llama() {
-  model_folder f;
-  f.config = {{"model_type", "llama"},  {"hidden_size", 10},        {"intermediate_size", 14},
-              {"num_hidden_layers", 2}, {"num_attention_heads", 4}, {"num_key_value_heads", 2},
-              {"head_dim", 6},          {"vocab_size", 23},         {"max_position_embeddings", 700},
-              {"rms_norm_eps", 1e-5},   {"rope_theta", 500.0},      {"tie_word_embeddings", false},
-              {"attention_bias", true}, {"mlp_bias", true},         {"bos_token_id", 1},
-              {"eos_token_id", {2, 5}}};
-  f.add("model.embed_tokens.weight", {23, 10}, -1.0f, 1.0f);
-  f.add("lm_head.weight", {23, 10}, -1.0f, 1.0f);
-  f.add("model.norm.weight", {10}, 0.5f, 1.5f);
-  for (std::string const& b : {std::string("model.layers.0."), std::string("model.layers.1.")}) {
-    f.add(b + "input_layernorm.weight", {10}, 0.5f, 1.5f);
-    f.add(b + "post_attention_layernorm.weight", {10}, 0.5f, 1.5f);
-    using shape_of_layer = std::pair<std::string, extents>;
-    for (auto const& [name, e] :
-         {shape_of_layer{"self_attn.q_proj", {24, 10}}, shape_of_layer{"self_attn.k_proj", {12, 10}},
-          shape_of_layer{"self_attn.v_proj", {12, 10}}, shape_of_layer{"self_attn.o_proj", {10, 24}},
-          shape_of_layer{"mlp.gate_proj", {14, 10}}, shape_of_layer{"mlp.up_proj", {14, 10}},
-          shape_of_layer{"mlp.down_proj", {10, 14}}}) {
-      f.add(b + name + ".weight", {e.rows, e.cols});
-      f.add(b + name + ".bias", {e.rows});
-    }
-  }
-  return f;
-}
-
-using row = std::vector<double>;
-
-/// The logits of every position, straight from the formulas.
-std::vector<row> plain_llama(model_folder const& f, std::vector<int> const& tokens) {
-  auto const at = [&](std::string const& name) -> std::vector<float> const& { return f.tensors.at(name).values; };
-  auto const multiply = [&](std::string const& name, row const& x, bool bias) {
-    auto const& w = at(name + ".weight");
-    row y(w.size() / x.size());
-    for (std::size_t i = 0; i < y.size(); ++i) {
-      y[i] = bias ? static_cast<double>(at(name + ".bias")[i]) : 0.0;
-      for (std::size_t k = 0; k < x.size(); ++k) y[i] += static_cast<double>(w[i * x.size() + k]) * x[k];
-    }
-    return y;
-  };
-  auto const normalise = [&](std::string const& name, row x) {
-    double square = 0;
-    for (double const v : x) square += v * v;
-    double const scale = 1.0 / std::sqrt(square / static_cast<double>(x.size()) + 1e-5);
-    for (std::size_t i = 0; i < x.size(); ++i) x[i] *= scale * static_cast<double>(at(name + ".weight")[i]);
-    return x;
-  };
-  auto const turn = [](row x, std::size_t position) {
-    row y = x;
-    for (std::size_t head = 0; head < x.size(); head += 6)
-      for (std::size_t i = 0; i < 3; ++i) {
-        double const angle = static_cast<double>(position) * std::pow(500.0, -static_cast<double>(i) / 3.0);
-        y[head + i] = x[head + i] * std::cos(angle) - x[head + i + 3] * std::sin(angle);
-        y[head + i + 3] = x[head + i + 3] * std::cos(angle) + x[head + i] * std::sin(angle);
-      }
-    return y;
-  };
-  std::vector<row> stream;
-  for (int const token : tokens) {
-    auto const& e = at("model.embed_tokens.weight");
-    stream.emplace_back(e.begin() + token * 10, e.begin() + token * 10 + 10);
-  }
-  for (std::string const& b : {std::string("model.layers.0."), std::string("model.layers.1.")}) {
-    std::vector<row> keys, values, queries;
-    for (std::size_t t = 0; t < tokens.size(); ++t) {
-      row const x = normalise(b + "input_layernorm", stream[t]);
-      queries.push_back(turn(multiply(b + "self_attn.q_proj", x, true), t));
-      keys.push_back(turn(multiply(b + "self_attn.k_proj", x, true), t));
-      values.push_back(multiply(b + "self_attn.v_proj", x, true));
-    }
-    for (std::size_t t = 0; t < tokens.size(); ++t) {
-      row attended(24, 0.0);
-      for (std::size_t h = 0; h < 4; ++h) {
-        row weight(t + 1);
-        double total = 0;
-        for (std::size_t p = 0; p <= t; ++p) {
-          double dot = 0;
-          for (std::size_t d = 0; d < 6; ++d) dot += queries[t][h * 6 + d] * keys[p][h / 2 * 6 + d];
-          total += weight[p] = std::exp(dot / std::sqrt(6.0));
-        }
-        for (std::size_t p = 0; p <= t; ++p)
-          for (std::size_t d = 0; d < 6; ++d) attended[h * 6 + d] += weight[p] / total * values[p][h / 2 * 6 + d];
-      }
-      row const a = multiply(b + "self_attn.o_proj", attended, true);
-      for (std::size_t i = 0; i < 10; ++i) stream[t][i] += a[i];
-      row const x = normalise(b + "post_attention_layernorm", stream[t]);
-      row gate = multiply(b + "mlp.gate_proj", x, true);
-      row const up = multiply(b + "mlp.up_proj", x, true);
-      for (std::size_t i = 0; i < gate.size(); ++i) gate[i] = gate[i] / (1.0 + std::exp(-gate[i])) * up[i];
-      row const d = multiply(b + "mlp.down_proj", gate, true);
-      for (std::size_t i = 0; i < 10; ++i) stream[t][i] += d[i];
-    }
-  }
-  std::vector<row> logits;
-  for (row const& x : stream) logits.push_back(multiply("lm_head", normalise("model.norm", x), false));
-  return logits;
-}
+model_folder small_llama() { return test::random_llama(); }
 
 std::vector<int> some_tokens(index_t count) {
   random_source random(5);
@@ -164,7 +65,7 @@ TEST_CASE("llama: equals the formulas with grouped heads, odd sizes, biases and 
   auto const folder = small_llama();
   auto const net = load<llama>(folder).value();
   auto const tokens = some_tokens(17);
-  auto const expected = plain_llama(folder, tokens);
+  auto const expected = test::plain_llama(test::in_double(folder), folder.config, tokens).logits;
   matrix<float> logits(17, 23);
   net.forward(tokens, logits.span());
   double worst = 0;

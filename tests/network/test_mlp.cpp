@@ -7,7 +7,7 @@
 #include <pare/nn/any_network.hpp>
 #include <pare/nn/evaluate.hpp>
 
-#include "network/model_folder.hpp"
+#include "network/plain_networks.hpp"
 #include "support/catch.hpp"
 #include "support/data.hpp"
 
@@ -30,22 +30,6 @@ model_folder small_mlp() {
   return f;
 }
 
-template <class Activation>
-std::vector<double> plain_mlp(model_folder const& f, std::vector<double> x, Activation activation) {
-  for (int layer = 1; layer <= 3; ++layer) {
-    std::string const name = "fc" + std::to_string(layer);
-    auto const& w = f.tensors.at(name + ".weight").values;
-    std::vector<double> y;
-    for (float const b : f.tensors.at(name + ".bias").values) {
-      double v = static_cast<double>(b);
-      for (std::size_t k = 0; k < x.size(); ++k) v += static_cast<double>(w[y.size() * x.size() + k]) * x[k];
-      y.push_back(layer < 3 ? activation(v) : v);
-    }
-    x = y;
-  }
-  return x;
-}
-
 }  // namespace
 
 TEST_CASE("mlp: equals the formula, for bytes and floats, several inputs at once") {
@@ -60,7 +44,7 @@ TEST_CASE("mlp: equals the formula, for bytes and floats, several inputs at once
   for (index_t n = 0; n < 2; ++n) {
     std::vector<double> x;
     for (index_t k = 0; k < 5; ++k) x.push_back((bytes[static_cast<std::size_t>(n * 5 + k)] * 0.5 - 0.25) / 2.0);
-    auto const expected = plain_mlp(folder, x, [](double v) { return std::tanh(v); });
+    auto const expected = test::plain_mlp(test::in_double(folder), x, [](double v) { return std::tanh(v); });
     for (index_t c = 0; c < 3; ++c) {
       CHECK(static_cast<double>(logits(n, c)) == Approx(expected[static_cast<std::size_t>(c)]).margin(1e-5));
       CHECK(same(n, c) == logits(n, c));
@@ -87,7 +71,8 @@ TEST_CASE("mlp: the tap sees the input of every layer; the output layer stays de
 TEST_CASE("mlp: without a configuration the weights chain in natural name order, with ReLU and without scaling") {
   auto folder = small_mlp();
   folder.config = nullptr;
-  auto const expected = plain_mlp(folder, {1, -2, 3, 0.5, 2}, [](double v) { return std::max(v, 0.0); });
+  auto const expected =
+      test::plain_mlp(test::in_double(folder), {1, -2, 3, 0.5, 2}, [](double v) { return std::max(v, 0.0); });
   auto const rename = [&](std::string const& from, std::string const& to) {
     for (std::string const end : {".weight", ".bias"}) {
       folder.tensors[to + end] = folder.tensors[from + end];

@@ -10,109 +10,13 @@
 #include <pare/nn/evaluate.hpp>
 #include <pare/nn/resnet.hpp>
 
-#include "network/model_folder.hpp"
+#include "network/plain_networks.hpp"
 #include "support/catch.hpp"
 #include "support/data.hpp"
 
 using namespace pare;
 using pare::test::load;
-using pare::test::model_folder;
-
-namespace {
-
-void add_unit(model_folder& f, std::string const& conv, std::string const& norm, index_t out, index_t in) {
-  f.add(conv + ".weight", {out, in, 3, 3});
-  f.add(norm + ".weight", {out}, 0.5f, 1.5f);
-  f.add(norm + ".bias", {out});
-  f.add(norm + ".running_mean", {out});
-  f.add(norm + ".running_var", {out}, 0.5f, 2.0f);
-  f.add(norm + ".num_batches_tracked", {1});
-}
-
-/// A network of a depth and widths of no released model; the inner width of a block is its own.
-model_folder small_resnet(std::vector<index_t> const& widths = {3, 5, 7}, index_t blocks = 2) {
-  model_folder f;
-  add_unit(f, "conv1", "bn1", widths[0], 3);
-  index_t in = widths[0];
-  for (std::size_t s = 0; s < 3; ++s)
-    for (index_t b = 0; b < blocks; ++b) {
-      std::string const prefix = "layer" + std::to_string(s + 1) + "." + std::to_string(b) + ".";
-      index_t const inner = widths[s] + (b == 1 ? 1 : 0);
-      add_unit(f, prefix + "conv1", prefix + "bn1", inner, in);
-      add_unit(f, prefix + "conv2", prefix + "bn2", widths[s], inner);
-      in = widths[s];
-    }
-  f.add("linear.weight", {7, in});
-  f.add("linear.bias", {7});
-  return f;
-}
-
-struct plain_map {
-  index_t channels, side;
-  std::vector<double> values;
-  double at(index_t c, index_t y, index_t x) const {
-    bool const inside = y >= 0 && x >= 0 && y < side && x < side;
-    return inside ? values[static_cast<std::size_t>((c * side + y) * side + x)] : 0.0;
-  }
-};
-
-/// The logits of one image, straight from the definition.
-std::vector<double> plain_resnet(model_folder const& f, std::vector<std::uint8_t> const& image) {
-  auto const at = [&](std::string const& name, index_t i) {
-    return static_cast<double>(f.tensors.at(name).values[static_cast<std::size_t>(i)]);
-  };
-  auto const unit = [&](plain_map const& x, std::string const& conv, std::string const& norm, index_t stride) {
-    index_t const out = f.tensors.at(conv + ".weight").shape[0];
-    plain_map y{out, x.side / stride, {}};
-    for (index_t o = 0; o < out; ++o)
-      for (index_t i = 0; i < y.side; ++i)
-        for (index_t j = 0; j < y.side; ++j) {
-          double v = 0;
-          for (index_t c = 0; c < x.channels; ++c)
-            for (index_t t = 0; t < 9; ++t)
-              v += at(conv + ".weight", (o * x.channels + c) * 9 + t) *
-                   x.at(c, i * stride + t / 3 - 1, j * stride + t % 3 - 1);
-          v = (v - at(norm + ".running_mean", o)) / std::sqrt(at(norm + ".running_var", o) + 1e-5);
-          y.values.push_back(v * at(norm + ".weight", o) + at(norm + ".bias", o));
-        }
-    return y;
-  };
-  auto const relu = [](plain_map x) {
-    for (double& v : x.values) v = std::max(v, 0.0);
-    return x;
-  };
-  double const mean[] = {0.485, 0.456, 0.406};
-  double const deviation[] = {0.229, 0.224, 0.225};
-  plain_map x{3, 32, {}};
-  for (std::size_t i = 0; i < 3072; ++i) x.values.push_back((image[i] / 255.0 - mean[i / 1024]) / deviation[i / 1024]);
-  x = relu(unit(x, "conv1", "bn1", 1));
-  for (std::string const stage : {"layer1.", "layer2.", "layer3."})
-    for (index_t b = 0; f.tensors.count(stage + std::to_string(b) + ".conv1.weight") > 0; ++b) {
-      std::string const prefix = stage + std::to_string(b) + ".";
-      index_t const stride = b == 0 && stage != "layer1." ? 2 : 1;
-      auto y = unit(relu(unit(x, prefix + "conv1", prefix + "bn1", stride)), prefix + "conv2", prefix + "bn2", 1);
-      index_t const pad = stride == 1 ? 0 : y.channels / 4;
-      for (index_t c = 0; c < x.channels; ++c)
-        for (index_t i = 0; i < y.side; ++i)
-          for (index_t j = 0; j < y.side; ++j)
-            y.values[static_cast<std::size_t>(((c + pad) * y.side + i) * y.side + j)] +=
-                x.at(c, i * stride, j * stride);
-      x = relu(y);
-    }
-  std::vector<double> logits;
-  for (index_t o = 0; o < f.tensors.at("linear.weight").shape[0]; ++o) {
-    double v = at("linear.bias", o);
-    for (index_t c = 0; c < x.channels; ++c) {
-      double total = 0;
-      for (index_t i = 0; i < x.side * x.side; ++i) total += x.at(c, i / x.side, i % x.side);
-      v += at("linear.weight", o * x.channels + c) * total / static_cast<double>(x.side * x.side);
-    }
-    logits.push_back(v);
-  }
-  return logits;
-}
-
-}  // namespace
+using pare::test::random_resnet;
 
 TEST_CASE("resnet: logits of ResNet-20 and ResNet-32 are the reference's, and so is the accuracy") {
   auto const folder = test::data("cifar");
@@ -143,11 +47,11 @@ TEST_CASE("resnet: equals the definition for another depth, other widths and inn
   random_source random(2);
   std::vector<std::uint8_t> image(3072);
   for (auto& v : image) v = static_cast<std::uint8_t>(random.below(256));
-  for (auto const& folder : {small_resnet(), small_resnet({4, 8, 16}, 1)}) {
+  for (auto const& folder : {random_resnet(), random_resnet({4, 8, 16}, 1)}) {
     auto const net = load<resnet>(folder);
     INFO((net ? "" : net.error().message()));
     REQUIRE(net);
-    auto const expected = plain_resnet(folder, image);
+    auto const expected = test::plain_resnet(test::in_double(folder), image);
     matrix<float> logits(1, 7);
     net->forward(matrix_span<std::uint8_t const>(image.data(), 1, 3072), logits.span());
     for (index_t c = 0; c < 7; ++c)
@@ -161,7 +65,7 @@ TEST_CASE("resnet: equals the definition for another depth, other widths and inn
 }
 
 TEST_CASE("resnet: the tap sees the input of every layer in the order of layers(); the ends stay dense") {
-  auto net = load<resnet>(small_resnet()).value();
+  auto net = load<resnet>(random_resnet()).value();
   std::vector<linear const*> seen;
   std::vector<std::uint8_t> const image(3072, 100);
   matrix<float> logits(1, 7);
@@ -180,8 +84,8 @@ TEST_CASE("resnet: the tap sees the input of every layer in the order of layers(
 }
 
 TEST_CASE("resnet: a missing tensor is named, whichever it is") {
-  for (auto const& item : small_resnet().tensors) {
-    auto folder = small_resnet();
+  for (auto const& item : random_resnet().tensors) {
+    auto folder = random_resnet();
     folder.tensors.erase(item.first);
     auto const net = load<resnet>(folder);
     INFO(item.first);
@@ -193,7 +97,7 @@ TEST_CASE("resnet: a missing tensor is named, whichever it is") {
 
 TEST_CASE("resnet: relatives, gaps, wrong shapes and negative variances are refused with a reason") {
   auto const message = [](auto change) {
-    auto folder = small_resnet();
+    auto folder = random_resnet();
     change(folder);
     auto const net = load<resnet>(folder);
     return net ? std::string("loaded") : net.error().message();
@@ -218,7 +122,7 @@ TEST_CASE("resnet: relatives, gaps, wrong shapes and negative variances are refu
              ContainsSubstring("layer3.1.conv2.weight"));
   CHECK_THAT(message([](auto& f) { f.tensors["layer1.0.bn1.running_var"].values[1] = -1.0f; }),
              ContainsSubstring("layer1.0.bn1.running_var") && ContainsSubstring("channel 1"));
-  auto const net = load<resnet>(small_resnet({3, 7, 12}));
+  auto const net = load<resnet>(random_resnet({3, 7, 12}));
   REQUIRE_FALSE(net);
   CHECK_THAT(net.error().message(), ContainsSubstring("layer2.0.conv2.weight") && ContainsSubstring("shortcut"));
 }

@@ -110,8 +110,13 @@ class matrix {
   explicit matrix(extents e) : matrix(e.rows, e.cols) {}
   /// Copies the elements of a view, whatever its strides.
   explicit matrix(matrix_span<T const> m) : matrix(m.rows, m.cols) {
-    for (index_t i = 0; i < rows_; ++i)
-      for (index_t j = 0; j < cols_; ++j) (*this)(i, j) = m(i, j);
+    // Square blocks: a transposed view is then read along its rows too while they are in the cache.
+    index_t const height = m.col_stride == 1 ? 1 : 16;
+    index_t const width = m.col_stride == 1 ? cols_ : 16;
+    for (index_t i0 = 0; i0 < rows_; i0 += height)
+      for (index_t j0 = 0; j0 < cols_; j0 += width)
+        for (index_t i = i0; i < rows_ && i < i0 + height; ++i)
+          for (index_t j = j0; j < cols_ && j < j0 + width; ++j) (*this)(i, j) = m(i, j);
   }
   matrix(matrix const& other) : matrix(other.rows_, other.cols_) {
     if (size() > 0) std::memcpy(static_cast<void*>(data_), other.data_, bytes());

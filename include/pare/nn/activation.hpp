@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Activation functions of networks: their names in configurations, and the gated one of Llama.
+// Activation functions of networks: their names in configurations, the gated one of Llama, and derivatives.
 #pragma once
 
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -54,6 +55,39 @@ namespace detail {
 /// gate[i] = silu(gate[i]) * up[i], the gated activation of Llama; silu(x) = x / (1 + e^-x).
 inline void swiglu(float* gate, float const* up, index_t n) noexcept {
   for (index_t i = 0; i < n; ++i) gate[i] = gate[i] / (1.0f + exponential(-gate[i])) * up[i];
+}
+
+/// The gradients of swiglu's inputs from delta, that of its output: d_gate[i] and d_up[i]. d_gate may be delta.
+inline void swiglu_backward(float const* gate, float const* up, float const* delta, float* d_gate, float* d_up,
+                            index_t n) noexcept {
+  for (index_t i = 0; i < n; ++i) {
+    float const g = gate[i];
+    float const sigmoid = 1.0f / (1.0f + exponential(-g));
+    float const d = delta[i];
+    d_up[i] = d * g * sigmoid;
+    d_gate[i] = d * up[i] * sigmoid * (1.0f + g * (1.0f - sigmoid));
+  }
+}
+
+/// The derivative at x; 0 for ReLU at 0.
+[[nodiscard]] inline float derivative(activation kind, float x) noexcept {
+  switch (kind) {
+    case activation::none:
+      break;
+    case activation::relu:
+      return x > 0.0f ? 1.0f : 0.0f;
+    case activation::silu: {
+      float const sigmoid = 1.0f / (1.0f + std::exp(-x));
+      return sigmoid * (1.0f + x * (1.0f - sigmoid));
+    }
+    case activation::gelu:  // Phi(x) + x phi(x)
+      return 0.5f * (1.0f + std::erf(x * 0.70710678118654752f)) + x * 0.39894228040143268f * std::exp(-0.5f * x * x);
+    case activation::tanh: {
+      float const y = std::tanh(x);
+      return 1.0f - y * y;
+    }
+  }
+  return 1.0f;
 }
 
 /// The activation called `text`, or an error that lists the known ones.

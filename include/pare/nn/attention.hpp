@@ -111,4 +111,82 @@ inline void attend(head_layout heads, matrix_span<float const> q, attention_cach
   }
 }
 
+/// What attend_backward works in: keys and values the other way round than the cache has them, and their gradients.
+struct attention_gradients {
+  matrix<float> keys;               // (capacity, key_heads * size)
+  matrix<float> values;             // (key_heads * size, capacity rounded up to whole blocks)
+  matrix<float> d_keys, d_values;   // as values
+  matrix<float> weights, d_scores;  // (1, capacity rounded up), of one query
+
+  attention_gradients(head_layout heads, index_t capacity)
+      : keys(capacity, heads.key_heads * heads.size),
+        values(heads.key_heads * heads.size, score_space(capacity)),
+        d_keys(values.shape()),
+        d_values(values.shape()),
+        weights(1, values.cols()),
+        d_scores(1, values.cols()) {}
+};
+
+namespace detail {
+/// sums[d, p] += factors[d] * weights[p] for whole blocks that cover [0, n).
+inline void add_outer_product(float const* factors, float const* weights, matrix_span<float> sums, index_t n) noexcept {
+  for (index_t d = 0; d < sums.rows; ++d)
+    for (index_t first = 0; first < n; first += score_block) {
+      float* const to = sums.row(d) + first;
+      float total[score_block];
+      for (index_t i = 0; i < score_block; ++i) total[i] = to[i] + factors[d] * weights[first + i];
+      for (index_t i = 0; i < score_block; ++i) to[i] = total[i];
+    }
+}
+}  // namespace detail
+
+/// The gradients of attend's inputs for a whole sequence (first = 0): dq (T, query_heads * size), dk and dv
+/// (T, key_heads * size) from d_out (T, query_heads * size), that of its output. q and cache as attend had them
+/// (queries and keys after RoPE, and so are dq and dk); the weights are computed again, so that no T x T matrix is
+/// kept. Pre: T at most the capacity of `work`. O(T^2 * query_heads * size), no allocation.
+inline void attend_backward(head_layout heads, matrix_span<float const> q, attention_cache const& cache,
+                            matrix_span<float const> d_out, matrix_span<float> dq, matrix_span<float> dk,
+                            matrix_span<float> dv, attention_gradients& work) noexcept {
+  float const scale = 1.0f / std::sqrt(static_cast<float>(heads.size));
+  index_t const group = heads.query_heads / heads.key_heads;
+  index_t const count = q.rows;
+  for (index_t f = 0; f < dk.cols; ++f) {
+    for (index_t p = 0; p < score_space(count); ++p) work.d_keys(f, p) = work.d_values(f, p) = 0.0f;
+    for (index_t p = 0; p < count; ++p) {
+      work.keys(p, f) = cache.keys(f, p);
+      work.values(f, p) = cache.values(p, f);
+    }
+  }
+  float* const weights = work.weights.data();
+  float* const d_scores = work.d_scores.data();
+  for (index_t h = 0; h < heads.query_heads; ++h) {
+    index_t const feature = h / group * heads.size;
+    auto const keys = cache.keys.span().row_range(feature, heads.size);
+    auto const values = matrix_span<float const>(work.values.span().row_range(feature, heads.size));
+    auto const d_keys = work.d_keys.span().row_range(feature, heads.size);
+    auto const d_values = work.d_values.span().row_range(feature, heads.size);
+    for (index_t t = 0; t < count; ++t) {
+      index_t const seen = t + 1;
+      float const* const query = q.row(t) + h * heads.size;
+      float const* const delta = d_out.row(t) + h * heads.size;
+      detail::attention_scores(query, keys, weights, seen);
+      float const normaliser = 1.0f / detail::exponential_weights(weights, seen, scale);
+      detail::attention_scores(delta, values, d_scores, seen);  // by the weights, first
+      for (index_t p = 0; p < seen; ++p) weights[p] *= normaliser;
+      float const mean = sum_of<float>(seen, [&](index_t p) { return weights[p] * d_scores[p]; });
+      for (index_t p = 0; p < seen; ++p) d_scores[p] = scale * weights[p] * (d_scores[p] - mean);
+      for (index_t p = seen; p < score_space(seen); ++p) weights[p] = d_scores[p] = 0.0f;
+      detail::weighted_values(d_scores, matrix_span<float const>(work.keys.span().col_range(feature, heads.size)), 1.0f,
+                              dq.row(t) + h * heads.size, seen);
+      detail::add_outer_product(query, d_scores, d_keys, seen);
+      detail::add_outer_product(delta, weights, d_values, seen);
+    }
+  }
+  for (index_t p = 0; p < count; ++p)
+    for (index_t f = 0; f < dk.cols; ++f) {
+      dk(p, f) = work.d_keys(f, p);
+      dv(p, f) = work.d_values(f, p);
+    }
+}
+
 }  // namespace pare::inline PARE_ABI

@@ -20,8 +20,8 @@
 #include <pare/core/progress.hpp>
 #include <pare/core/result.hpp>
 #include <pare/io/tokenizer.hpp>
-#include <pare/nn/activation.hpp>
 #include <pare/nn/llama.hpp>
+#include <pare/nn/loss.hpp>
 #include <pare/core/reduce.hpp>
 
 namespace pare::inline PARE_ABI {
@@ -44,15 +44,6 @@ struct accuracy_report {
   index_t count = 0;
   double seconds = 0;
 };
-
-/// -ln softmax(logits)[target]. Pre: logits finite, target in range.
-[[nodiscard]] inline double negative_log_likelihood(std::span<float const> logits, index_t target) noexcept {
-  float const* const x = logits.data();
-  index_t const count = std::ssize(logits);
-  float const top = maximum(x, count);
-  double const total = sum_of<double>(count, [&](index_t i) { return static_cast<double>(exponential(x[i] - top)); });
-  return std::log(total) + static_cast<double>(top) - static_cast<double>(x[target]);
-}
 
 namespace detail {
 /// Seconds since it was made.

@@ -23,22 +23,29 @@ struct convolution {
   [[nodiscard]] constexpr index_t out_pixels() const noexcept { return out_height() * out_width(); }
 };
 
+namespace detail {
+struct column_range {
+  index_t first, last;
+};
+/// Output x reads input x * stride + shift: inside the image for x in [first, last).
+[[nodiscard]] inline column_range inside_image(index_t shift, convolution const& c) noexcept {
+  index_t const low = shift < 0 ? ceil_div(-shift, c.stride) : 0;
+  index_t const high = c.width <= shift ? index_t{0} : std::min(c.out_width(), ceil_div(c.width - shift, c.stride));
+  index_t const first = std::min(low, c.out_width());
+  return {first, std::max(first, high)};
+}
+}  // namespace detail
+
 /// Lays out the patches: row (channel, ky, kx), column (y, x) of `columns` is the input pixel
 /// (y * stride + ky - padding, x * stride + kx - padding) of that channel, 0 outside the image.
 /// image (channels, height * width), columns (channels * kernel^2, out_pixels), both with contiguous rows.
 inline void im2col(matrix_span<float const> image, convolution const& c, matrix_span<float> columns) noexcept {
-  // Output x reads input x * stride + shift: inside the image for x in [low, high).
-  auto const low = [&](index_t shift) { return shift < 0 ? ceil_div(-shift, c.stride) : 0; };
-  auto const high = [&](index_t shift, index_t in, index_t out) {
-    return in <= shift ? index_t{0} : std::min(out, ceil_div(in - shift, c.stride));
-  };
   index_t row = 0;
   for (index_t channel = 0; channel < image.rows; ++channel) {
     for (index_t ky = 0; ky < c.kernel; ++ky) {
       for (index_t kx = 0; kx < c.kernel; ++kx, ++row) {
         index_t const shift = kx - c.padding;
-        index_t const first = std::min(low(shift), c.out_width());
-        index_t const last = std::max(first, high(shift, c.width, c.out_width()));
+        auto const [first, last] = detail::inside_image(shift, c);
         for (index_t y = 0; y < c.out_height(); ++y) {
           float* const to = columns.row(row) + y * c.out_width();
           index_t const in_y = y * c.stride + ky - c.padding;
@@ -58,6 +65,25 @@ inline void im2col(matrix_span<float const> image, convolution const& c, matrix_
       }
     }
   }
+}
+
+/// Adds the columns back to the pixels that they were read from, the transpose of im2col: a gradient by the patches
+/// becomes one by the image. Shapes as there.
+inline void col2im(matrix_span<float const> columns, convolution const& c, matrix_span<float> image) noexcept {
+  index_t row = 0;
+  for (index_t channel = 0; channel < image.rows; ++channel)
+    for (index_t ky = 0; ky < c.kernel; ++ky)
+      for (index_t kx = 0; kx < c.kernel; ++kx, ++row) {
+        index_t const shift = kx - c.padding;
+        auto const [first, last] = detail::inside_image(shift, c);
+        for (index_t y = 0; y < c.out_height(); ++y) {
+          index_t const in_y = y * c.stride + ky - c.padding;
+          if (in_y < 0 || in_y >= c.height) continue;
+          float const* const from = columns.row(row) + y * c.out_width();
+          float* const to = image.row(channel) + in_y * c.width + shift;
+          for (index_t x = first; x < last; ++x) to[x * c.stride] += from[x];
+        }
+      }
 }
 
 }  // namespace pare::inline PARE_ABI

@@ -96,6 +96,16 @@ class linear {
     }
   }
 
+  /// dx = W^T delta + added: the gradient of a loss by the input x from delta (M, N), its gradient by the output
+  /// W x + b. dx (K, N); added (K, N), which may be dx itself, or none; any strides. Always multiplies with the float
+  /// weights, whatever operand forward() uses. O(M K N) and a transposed copy of the weights.
+  template <std::same_as<layer_epilogue> Epilogue = layer_epilogue>
+  void backward(matrix_span<float const> delta, matrix_span<float> dx, matrix_span<float const> added = {}) const {
+    Epilogue const e{.added = added};
+    execution_ref exec = exec_;
+    matmul(dense<float>(matrix<float>(weight().transposed())), delta, dx, e, exec);
+  }
+
  private:
   std::string name_;
   dense<float> weights_;

@@ -21,6 +21,18 @@ inline void rms_norm(float const* x, float const* gain, float epsilon, float* ou
   for (index_t i = 0; i < n; ++i) out[i] = x[i] * scale * gain[i];
 }
 
+/// Adds to dx the gradient of a loss by the x of rms_norm, from delta, its gradient by out. n values each. The gain's
+/// own gradient is not computed.
+inline void rms_norm_backward(float const* x, float const* gain, float epsilon, float const* delta, float* dx,
+                              index_t n) noexcept {
+  auto const count = static_cast<float>(n);
+  float const mean_square = sum_of<float>(n, [x](index_t i) { return x[i] * x[i]; }) / count;
+  float const scale = 1.0f / std::sqrt(mean_square + epsilon);
+  float const along = sum_of<float>(n, [&](index_t i) { return delta[i] * gain[i] * x[i]; });  // the part along x
+  float const shrink = along * scale * scale / count;
+  for (index_t i = 0; i < n; ++i) dx[i] += scale * (delta[i] * gain[i] - shrink * x[i]);
+}
+
 /// Batch norm with fixed statistics: channel c of x becomes x * scale[c] + shift[c].
 struct batch_norm {
   std::vector<float> scale;

@@ -26,7 +26,12 @@ class rope {
   }
 
   /// Turns `heads` heads, stored one after the other, in place.
-  void rotate(float* x, index_t heads, index_t position) const noexcept {
+  void rotate(float* x, index_t heads, index_t position) const noexcept { turn(x, heads, position, 1.0f); }
+  /// The inverse of rotate, which is also its transpose: what a gradient goes through.
+  void rotate_back(float* x, index_t heads, index_t position) const noexcept { turn(x, heads, position, -1.0f); }
+
+ private:
+  void turn(float* x, index_t heads, index_t position, float direction) const noexcept {
     index_t const half = cosine_.cols();
     float const* const c = cosine_.row(position);
     float const* const s = sine_.row(position);
@@ -36,13 +41,12 @@ class rope {
       for (index_t i = 0; i < half; ++i) {
         float const a = low[i];
         float const b = high[i];
-        low[i] = a * c[i] - b * s[i];
-        high[i] = b * c[i] + a * s[i];
+        low[i] = a * c[i] - b * (direction * s[i]);
+        high[i] = b * c[i] + a * (direction * s[i]);
       }
     }
   }
 
- private:
   matrix<float> cosine_;  // (positions, head_size / 2)
   matrix<float> sine_;
 };

@@ -76,6 +76,7 @@ class llama {
 
  private:
   friend class llama_session;
+  friend class llama_tape;
 
   struct block {
     std::vector<float> attention_norm;

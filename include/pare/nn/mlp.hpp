@@ -99,9 +99,7 @@ class mlp {
     for (linear const& l : layers_) widest = std::max(widest, l.shape().rows);
     matrix<float> from(inputs.rows, widest);
     matrix<float> to(inputs.rows, widest);
-    for (index_t n = 0; n < inputs.rows; ++n)
-      for (index_t k = 0; k < inputs.cols; ++k)
-        from(n, k) = (static_cast<float>(inputs(n, k)) * config_.input_scale - config_.input_mean) / config_.input_std;
+    normalise(inputs, from.span());
     for (linear const& layer : layers_) {
       auto const x = from.span().col_range(0, layer.shape().cols).transposed();  // (K, N)
       tap(layer, matrix_span<float const>(x));
@@ -118,6 +116,16 @@ class mlp {
   }
 
  private:
+  friend class mlp_tape;
+
+  /// What the first layer sees, in the first columns of x (N, at least K).
+  template <class T>
+  void normalise(matrix_span<T> inputs, matrix_span<float> x) const noexcept {
+    for (index_t n = 0; n < inputs.rows; ++n)
+      for (index_t k = 0; k < inputs.cols; ++k)
+        x(n, k) = (static_cast<float>(inputs(n, k)) * config_.input_scale - config_.input_mean) / config_.input_std;
+  }
+
   static result<mlp> load_inferred(checkpoint const& file) {
     std::vector<std::string> names = file.names();
     std::erase_if(names, [](std::string const& n) { return !n.ends_with(".weight"); });

@@ -105,6 +105,8 @@ class resnet {
   }
 
  private:
+  friend class resnet_tape;
+
   static constexpr index_t stages = 3;
   static constexpr index_t taps = 9;  // 3 x 3
 
@@ -254,6 +256,12 @@ class resnet {
     std::copy_n(y.data, width * half * half, x.storage.data());
   }
 
+  /// pooled (channels, 1): the mean of each channel.
+  static void pool(matrix_span<float const> map, matrix_span<float> pooled) noexcept {
+    for (index_t c = 0; c < map.rows; ++c)
+      pooled(c, 0) = sum_of<float>(map.cols, [&](index_t p) { return map(c, p); }) / static_cast<float>(map.cols);
+  }
+
   template <class Tap>
   void forward_image(workspace& work, matrix_span<float> logits, Tap& tap) const {
     auto& [x, inner, out, columns] = work;
@@ -266,9 +274,8 @@ class resnet {
       std::swap(x, out);
     }
     auto const map = x.span();
-    matrix_span<float> const pooled(columns.data(), map.rows, 1);  // (channels, 1): the mean of each
-    for (index_t c = 0; c < map.rows; ++c)
-      pooled(c, 0) = sum_of<float>(map.cols, [&](index_t p) { return map(c, p); }) / static_cast<float>(map.cols);
+    matrix_span<float> const pooled(columns.data(), map.rows, 1);
+    pool(map, pooled);
     tap(classifier_, matrix_span<float const>(pooled));
     classifier_.forward(pooled, logits.transposed());
   }

@@ -229,11 +229,10 @@ TEST_CASE("cross_entropy: value and gradient, mean and sum, targets of any integ
       return total;
     };
     matrix<float> d = logits;
-    CHECK(cross_entropy(bytes, how)(d.span(), 0).value() == Approx(exact()).epsilon(1e-6));
+    CHECK(cross_entropy<std::uint8_t>(bytes, 5, how)(d.span(), 0).value() == Approx(exact()).epsilon(1e-6));
     CHECK(gradient_error(d.span(), x, exact, 45) < 1e-6);
-    // Rows in two parts give the same.
     matrix<float> parts = logits;
-    cross_entropy const loss(words, how);
+    cross_entropy<int> const loss(words, 5, how);  // in two parts
     double const both = loss(parts.span().row_range(0, 3), 0).value() + loss(parts.span().row_range(3, 2), 3).value();
     CHECK(both == Approx(exact()).epsilon(1e-6));
     CHECK(test::same_bits(parts, d));
@@ -242,6 +241,17 @@ TEST_CASE("cross_entropy: value and gradient, mean and sum, targets of any integ
           matrix<float> d = logits;
           return cross_entropy(std::vector<int>{8})(d.span().row_range(2, 1), 0).value();
         }()));
+}
+
+TEST_CASE("cross_entropy: no targets, and more rows than targets, are errors") {
+  matrix<float> logits(3, 4);
+  std::vector<int> const none;
+  CHECK(cross_entropy(none)(logits.span(), 0).error().code == errc::missing);
+  CHECK(next_token(std::vector<int>{1})(logits.span().row_range(0, 1), 0).error().code == errc::missing);
+  std::vector<int> const two{1, 2};
+  CHECK(cross_entropy(two)(logits.span(), 0).error().code == errc::mismatch);
+  CHECK(cross_entropy(two)(logits.span().row_range(0, 1), 2).error().code == errc::mismatch);
+  CHECK(cross_entropy(two)(logits.span().row_range(0, 1), 1).has_value());
 }
 
 TEST_CASE("cross_entropy: targets outside the classes and logits that are not finite are errors") {

@@ -101,6 +101,8 @@ class linear {
   /// weights, whatever operand forward() uses. O(M K N) and a transposed copy of the weights.
   template <std::same_as<layer_epilogue> Epilogue = layer_epilogue>
   void backward(matrix_span<float const> delta, matrix_span<float> dx, matrix_span<float const> added = {}) const {
+    PARE_EXPECTS(added.data == nullptr || added.shape() == dx.shape(),
+                 "linear::backward: what is added must have the shape of dx");
     Epilogue const e{.added = added};
     execution_ref exec = exec_;
     matmul(dense<float>(matrix<float>(weight().transposed())), delta, dx, e, exec);

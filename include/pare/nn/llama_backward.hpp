@@ -252,6 +252,7 @@ template <logit_loss Loss, gradient_tap Tap>
   index_t const count = std::ssize(tokens);
   llama_tape tape(net, std::clamp<index_t>(count, 1, net.config().max_positions));
   PARE_TRY_VOID(tape.forward(tokens));
+  PARE_TRY_VOID(detail::expect_rows(loss, count));
   matrix<float> logits(count, net.config().vocab_size);
   tape.logits(logits.span());
   PARE_TRY(double const value, loss(logits.span(), index_t{0}));

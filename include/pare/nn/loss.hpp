@@ -62,21 +62,33 @@ inline double softmax_gradient(float* x, index_t n, index_t target, float weight
   return std::log(total) + static_cast<double>(top) - static_cast<double>(x[target]);
 }
 
-/// -ln softmax(logits)[target], summed over the rows or their mean. Label: any integer.
+/// -ln softmax(logits)[target], summed over the rows or their mean. Label: any integer. The targets must outlive it.
 template <std::integral Label>
 class cross_entropy {
  public:
-  /// One target a row; the targets must outlive it.
+  /// One target a row.
   explicit cross_entropy(std::span<Label const> targets, reduction how = reduction::mean) noexcept
-      : targets_(targets),
-        weight_(how == reduction::sum || targets.empty() ? 1.0 : 1.0 / static_cast<double>(targets.size())) {}
+      : cross_entropy(targets, std::ssize(targets), how) {}
   explicit cross_entropy(std::vector<Label> const& targets, reduction how = reduction::mean) noexcept
       : cross_entropy(std::span<Label const>(targets), how) {}
+  /// `rows` rows of logits, of which the last ones, without a target, add nothing. Pre: rows >= the number of targets.
+  cross_entropy(std::span<Label const> targets, index_t rows, reduction how) noexcept
+      : targets_(targets),
+        rows_(rows),
+        weight_(how == reduction::sum || targets.empty() ? 1.0 : 1.0 / static_cast<double>(targets.size())) {}
 
-  /// See logit_loss; rows behind the last target have none and add nothing. Pre: columns contiguous.
-  /// Errors: targets outside the classes; logits that are not finite.
+  /// How many rows of logits there must be in all.
+  [[nodiscard]] index_t rows() const noexcept { return rows_; }
+
+  /// See logit_loss. Pre: columns contiguous.
+  /// Errors: no targets; targets outside the classes; more rows than targets; logits that are not finite.
   [[nodiscard]] result<double> operator()(matrix_span<float> logits, index_t first) const {
     PARE_EXPECTS(first >= 0 && logits.col_stride == 1, "cross_entropy: the logits of a row must be contiguous");
+    if (targets_.empty()) return error{errc::missing, "targets", "expected at least one, found none"};
+    if (first + logits.rows > rows_)
+      return error{errc::mismatch, "targets",
+                   "expected one for each of at least " + std::to_string(first + logits.rows) + " rows, found " +
+                       std::to_string(rows_)};
     double total = 0;
     for (index_t i = 0; i < logits.rows; ++i) {
       float* const x = logits.row(i);
@@ -98,14 +110,28 @@ class cross_entropy {
 
  private:
   std::span<Label const> targets_;
+  index_t rows_;
   double weight_;
 };
 
 /// The loss of a language model on a window: every token but the first is predicted from those before it, as
 /// perplexity() counts it. The tokens must outlive it.
 [[nodiscard]] inline cross_entropy<int> next_token(std::span<int const> tokens, reduction how = reduction::mean) {
-  return cross_entropy<int>(tokens.empty() ? tokens : tokens.subspan(1), how);
+  return {tokens.empty() ? tokens : tokens.subspan(1), std::ssize(tokens), how};
 }
+
+namespace detail {
+/// An error where a loss says for how many rows it is, and that is not `count`: its mean would be another one.
+template <logit_loss Loss>
+result<void> expect_rows(Loss const& loss, index_t count) {
+  if constexpr (requires { loss.rows(); }) {
+    if (loss.rows() != count)
+      return error{errc::mismatch, "targets",
+                   "expected " + std::to_string(count) + " rows, found targets for " + std::to_string(loss.rows())};
+  }
+  return {};
+}
+}  // namespace detail
 
 namespace detail {
 /// out = x / ||x||, one row; returns 1 / ||x||, or 0 where it is not a positive number.

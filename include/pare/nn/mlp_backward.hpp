@@ -32,6 +32,7 @@ class mlp_tape {
     PARE_EXPECTS(inputs.cols == net_->input_size(), "mlp_tape::backward: inputs must be (N, first layer size)");
     PARE_EXPECTS(inputs.rows <= capacity_, "mlp_tape::backward: more inputs than the tape has room for");
     index_t const count = inputs.rows;
+    PARE_TRY_VOID(detail::expect_rows(loss, count));
     auto const rows = [count](matrix<float>& m) { return m.span().row_range(0, count); };
     std::size_t const depth = inputs_.size();
     net_->normalise(inputs, rows(inputs_[0]));

@@ -28,6 +28,7 @@ class resnet_tape {
   template <class T, logit_loss Loss, gradient_tap Tap>
   [[nodiscard]] result<double> backward(matrix_span<T> images, Loss&& loss, Tap&& tap) {
     PARE_EXPECTS(images.cols == resnet::input_size(), "resnet_tape::backward: images must be (N, 3072)");
+    PARE_TRY_VOID(detail::expect_rows(loss, images.rows));
     matrix<float> logits(1, net_->classes());
     matrix<float> pooled(net_->classifier_.shape().cols, 1);
     double total = 0;

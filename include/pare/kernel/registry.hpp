@@ -109,8 +109,7 @@ struct kernels_of<dense_tiles<T>> {
   using list = kernel_list<spmm>;
 
   static double cycles(matmul_shape const& s) noexcept {
-    // A panel of one register waits for the latency of its eight sums.
-    double const work = s.vectors() < 2.0 ? 1.0 : 0.515;
+    double const work = s.vectors() < 2.0 ? 0.6 : 0.515;  // a load for each multiply-add, or for two
     return detail::overlapped(work * s.size() * s.vectors(), s.size() * static_cast<double>(sizeof(T)));
   }
 };
@@ -136,8 +135,9 @@ struct kernels_of<row_pairs<T>> {
   /// A stored element costs half a cycle for each register of the panel, a row and 64 columns the trip of its sums.
   static double cycles(matmul_shape const& s) noexcept {
     double const element = s.vectors() < 2.0 ? 1.09 : s.vectors() < 4.0 ? 0.64 : 0.477;
-    return detail::overlapped((s.stored() * element + 0.046 * s.size()) * s.vectors(),
-                              s.stored() * static_cast<double>(sizeof(T)) + 0.19 * s.size());
+    double const bytes = s.stored() * static_cast<double>(sizeof(T)) + 0.19 * s.size();
+    return detail::overlapped((s.stored() * element + 0.046 * s.size()) * s.vectors(), bytes) +
+           0.2 * detail::read_cycles(bytes);
   }
 };
 
@@ -153,7 +153,7 @@ struct kernels_of<sliced_ell<T>> {
     double const element = narrow ? 0.76 : s.target.has_32_registers ? 0.668 : 0.75;
     double const bytes = s.stored() * static_cast<double>(2 + sizeof(T));
     double const work = (s.stored() * element + (narrow ? 0.026 : 0.015) * s.size()) * s.vectors();
-    return detail::overlapped(work, bytes) + 0.3 * detail::read_cycles(bytes);  // overlaps less than the others
+    return detail::overlapped(work, bytes) + 0.3 * detail::read_cycles(bytes);  // overlaps less than others
   }
 };
 

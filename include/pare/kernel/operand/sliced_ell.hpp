@@ -31,8 +31,7 @@ class sliced_ell {
   struct slice {
     std::uint16_t row[slice_rows] = {};
     std::uint16_t steps = 0;
-    std::uint16_t missing =
-        0;  // so many rows: the first ones of the slice, which repeat the last one, without elements
+    std::uint16_t missing = 0;  // so many rows: the first ones, which repeat another and have no elements
   };
   struct step {
     std::uint16_t offset[slice_rows] = {};
@@ -140,13 +139,15 @@ class sliced_ell {
       index_t const longest = rows[static_cast<std::size_t>(first)].count;
       if (longest == 0 && !all) return;
       index_t const missing = std::max<index_t>(first + slice_rows - count, 0);
+      // What is missing repeats the last row of its half, where that has one: kernels that take halves finish both.
+      index_t const stand_in = missing < slice_rows / 2 ? slice_rows / 2 - 1 : slice_rows - 1;
       slice s;
       s.steps = static_cast<std::uint16_t>(longest);
       s.missing = static_cast<std::uint16_t>(missing);
       auto const steps = steps_.size();
       steps_.resize(steps + static_cast<std::size_t>(longest));
       for (index_t i = 0; i < slice_rows; ++i) {
-        row const& from = rows[static_cast<std::size_t>(i < missing ? count - 1 : first + i - missing)];
+        row const& from = rows[static_cast<std::size_t>(first + (i < missing ? stand_in : i) - missing)];
         s.row[i] = static_cast<std::uint16_t>(from.number);
         for (index_t j = 0; j < from.count && i >= missing; ++j) {
           step& to = steps_[steps + static_cast<std::size_t>(j)];

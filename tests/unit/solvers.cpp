@@ -20,7 +20,6 @@
 #include "support/samples.hpp"
 #include "support/toy_network.hpp"
 
-using Catch::Detail::Approx;
 using pare::alps;
 using pare::any_pattern;
 using pare::errc;

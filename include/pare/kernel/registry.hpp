@@ -136,8 +136,7 @@ struct kernels_of<row_pairs<T>> {
   static double cycles(matmul_shape const& s) noexcept {
     double const element = s.vectors() < 2.0 ? 1.09 : s.vectors() < 4.0 ? 0.64 : 0.477;
     double const bytes = s.stored() * static_cast<double>(sizeof(T)) + 0.19 * s.size();
-    return detail::overlapped((s.stored() * element + 0.046 * s.size()) * s.vectors(), bytes) +
-           0.2 * detail::read_cycles(bytes);
+    return detail::overlapped((s.stored() * element + 0.046 * s.size()) * s.vectors(), bytes);
   }
 };
 

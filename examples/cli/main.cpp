@@ -109,7 +109,9 @@ int main(int argc, char** argv) {
       ->add_option("-m,--method", prune_o.method, "How weights are chosen; all but magnitude and random need --calib")
       ->check(CLI::IsMember(methods))
       ->capture_default_str();
-  prune_c->add_option("--allocation", prune_o.allocation, "How layers share the budget")
+  prune_c
+      ->add_option("--allocation", prune_o.allocation,
+                   "How layers share the budget; global compares scores on the dense network")
       ->check(CLI::IsMember({"uniform", "global", "erk"}))
       ->capture_default_str();
   prune_c->add_option("--calib", prune_o.calibration,

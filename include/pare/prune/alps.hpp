@@ -27,7 +27,8 @@ namespace pare::inline PARE_ABI {
 /// with steps of its own (the published code has one step for all rows).
 ///
 /// With Z = B + V/rho what is kept of Z is D and what is not is V/rho, so Z and the mask are the whole state.
-/// O(K^3 + rounds M K^2); working memory: W twice and G twice (in double while it is decomposed).
+/// O(K^3 + rounds M K^2); working memory: about seven times W (two of them while the projection selects), and G in
+/// float, its eigenvectors in both precisions.
 struct alps {
   using needs = statistics<gram>;
   static constexpr char const* name() noexcept { return "alps"; }

@@ -327,13 +327,13 @@ TEST_CASE("info_nce: no queries, embeddings that are zero or not finite are erro
   CHECK_THROWS_AS(info_nce(x.span(), x.span(), x.span(), d.span(), d.span()), contract_violation);
 }
 
-TEST_CASE("add_product: delta x^T is added, in any layout") {
+TEST_CASE("add_outer_products: delta x^T is added, in any layout") {
   random_source random(9);
   auto const delta = random_matrix(random, {6, 21});
   auto const x = random_matrix(random, {21, 13});  // token-major
   matrix<float> sum = random_matrix(random, {6, 13});
   matrix<float> const before = sum;
-  add_product(delta.span(), x.span().transposed(), sum.span());
+  add_outer_products(delta.span(), x.span().transposed(), sum);
   double worst = 0;
   for (index_t m = 0; m < 6; ++m)
     for (index_t k = 0; k < 13; ++k) {
@@ -342,5 +342,5 @@ TEST_CASE("add_product: delta x^T is added, in any layout") {
       worst = std::max(worst, std::abs(static_cast<double>(sum(m, k)) - exact));
     }
   CHECK(worst < 1e-5);
-  CHECK_THROWS_AS(add_product(delta.span(), delta.span().transposed(), sum.span()), contract_violation);
+  CHECK_THROWS_AS(add_outer_products(delta.span(), delta.span().transposed(), sum), contract_violation);
 }

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <concepts>
 #include <span>
-#include <utility>
 #include <vector>
 
+#include <pare/calibrate/outer_products.hpp>
 #include <pare/nn/network.hpp>
 
 namespace pare::inline PARE_ABI {
@@ -32,15 +32,6 @@ void tap_embedding(Tap& tap, linear const* layer, std::span<int const> tokens, m
 }
 }  // namespace detail
 
-/// into += delta x^T: delta (M, N), x (K, N), any strides; into (M, K). With the squares of both it is the sum of the
-/// squared gradients of N samples. O(M K N) and a copy of delta; sums of float.
-template <std::same_as<layer_epilogue> Epilogue = layer_epilogue>
-void add_product(matrix_span<float const> delta, matrix_span<float const> x, matrix_span<float> into) {
-  PARE_EXPECTS(delta.cols == x.cols, "add_product: delta and x must have the same number of samples");
-  Epilogue const e{.added = into};
-  matmul(dense<float>(matrix<float>(delta)), x.transposed(), into, e, execution_ref());
-}
-
 /// A layer's gradients.
 struct layer_gradient {
   matrix<float> weight;     // (M, K); of pruned weights too
@@ -63,7 +54,7 @@ class weight_gradients {
   void operator()(Linear const& layer, matrix_span<float const> x, matrix_span<float const> delta) {
     layer_gradient* const g = find(layer);
     if (g == nullptr) return;
-    add_product(delta, x, g->weight.span());
+    add_outer_products(delta, x, g->weight);
     for (std::size_t m = 0; m < g->bias.size(); ++m)
       for (index_t n = 0; n < delta.cols; ++n) g->bias[m] += delta(static_cast<index_t>(m), n);
   }

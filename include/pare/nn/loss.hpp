@@ -11,6 +11,7 @@
 #include <iterator>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <pare/core/matrix.hpp>
@@ -119,6 +120,46 @@ class cross_entropy {
 [[nodiscard]] inline cross_entropy<int> next_token(std::span<int const> tokens, reduction how = reduction::mean) {
   return {tokens.empty() ? tokens : tokens.subspan(1), std::ssize(tokens), how};
 }
+
+/// A loss of logits / temperature. GraSP softens its loss so, with 200.
+template <logit_loss Loss>
+class tempered {
+ public:
+  /// Pre: temperature > 0.
+  tempered(Loss loss, float temperature) : loss_(std::move(loss)), factor_(1.0f / temperature) {
+    PARE_EXPECTS(temperature > 0.0f, "tempered: the temperature must be positive");
+  }
+  [[nodiscard]] index_t rows() const requires requires(Loss const& l) { l.rows(); }
+  { return loss_.rows(); }
+  /// See logit_loss. Errors: those of the loss.
+  [[nodiscard]] result<double> operator()(matrix_span<float> logits, index_t first) {
+    scale(logits);
+    PARE_TRY(double const value, loss_(logits, first));
+    scale(logits);
+    return value;
+  }
+
+ private:
+  void scale(matrix_span<float> m) const noexcept {
+    for (index_t i = 0; i < m.rows; ++i)
+      for (index_t j = 0; j < m.cols; ++j) m(i, j) *= factor_;
+  }
+  Loss loss_;
+  float factor_;
+};
+
+/// The sum of all logits: what SynFlow differentiates.
+struct sum_of_logits {
+  [[nodiscard]] result<double> operator()(matrix_span<float> logits, index_t /*first*/) const noexcept {
+    double total = 0.0;
+    for (index_t i = 0; i < logits.rows; ++i)
+      for (index_t j = 0; j < logits.cols; ++j) {
+        total += static_cast<double>(logits(i, j));
+        logits(i, j) = 1.0f;
+      }
+    return total;
+  }
+};
 
 namespace detail {
 /// An error where a loss says for how many rows it is, and that is not `count`: its mean would be another one.

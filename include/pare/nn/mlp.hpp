@@ -63,6 +63,8 @@ struct mlp_config {
 
 class mlp {
  public:
+  static constexpr bool columns_are_samples = true;  // of its inputs and gradients, see network.hpp
+
   /// Reads the network, see the top of this file. Errors: wrong configuration values, by key; missing or misshapen
   /// tensors, by name; without a configuration, weights that do not chain.
   [[nodiscard]] static result<mlp> load(checkpoint const& file) {

@@ -32,6 +32,13 @@ template <network N>
   }
 }
 
+/// Whether every column of what a backward pass tells of a layer is a sample of its own (an image of a perceptron),
+/// rather than a position of one sample (of a text, of an image that is convolved).
+template <network N>
+inline constexpr bool columns_are_samples = requires {
+  requires N::columns_are_samples;
+};
+
 /// Prepares every layer; see linear::prepare.
 template <network N>
 void prepare(N& net, prepare_options const& options) {

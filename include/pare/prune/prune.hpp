@@ -133,6 +133,12 @@ template <network N, criterion C, sparsity_pattern P, budget_allocator A = unifo
 
   PARE_TRY_VOID(require_fit(pattern, net, chosen));
 
+  C shown = method;
+  for (std::size_t const l : chosen) {
+    PARE_TRY_VOID(detail::require_finite(layers[l]->weight(), layers[l]->name(), "the weight"));
+    if constexpr (network_criterion<C>) shown.look(layers[l]->weight(), stats[l]);
+  }
+
   std::vector<matrix<float>> scores;
   std::vector<layer_info> infos;
   std::vector<matrix<float>> units;
@@ -140,8 +146,7 @@ template <network N, criterion C, sparsity_pattern P, budget_allocator A = unifo
     linear const& layer = *layers[l];
     if (!settings.progress("score", std::ssize(scores), std::ssize(chosen)))
       return error{errc::cancelled, "prune", "cancelled"};
-    PARE_TRY_VOID(detail::require_finite(layer.weight(), layer.name(), "the weight"));
-    C scored = method;
+    C scored = shown;
     if constexpr (requires { scored.seed; }) scored.seed += l;  // every layer draws its own random numbers
     scores.push_back(score(layer.weight(), scored, stats[l]));
     PARE_TRY_VOID(detail::require_finite(scores.back().span(), layer.name(), "the score"));

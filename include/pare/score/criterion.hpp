@@ -25,6 +25,16 @@ concept criterion = std::copy_constructible<C> && requires {
   c.score(w, stats, out);
 };
 
+/// A criterion that is shown every layer before it scores one, for what depends on the whole network (means over it).
+///
+/// Semantics: `look(w, stats)` is called once for each layer that will be scored, in their order, by pare::prune. A
+/// criterion that was shown nothing scores a layer as if it were the network.
+template <class C>
+concept network_criterion = criterion<C> &&
+    requires(C& c, matrix_span<float const> const& w, typename C::needs const& stats) {
+  c.look(w, stats);
+};
+
 /// The pool that a criterion's scores are meant for.
 template <criterion C>
 [[nodiscard]] constexpr scope default_scope() noexcept {

@@ -29,6 +29,8 @@ template <network N, sparsity_pattern P>
 [[nodiscard]] result<std::vector<pruned_layer>> synflow(N& net, matrix_span<float const> ones, P const& pattern,
                                                         sparsity target, index_t rounds = 100,
                                                         prune_settings const& settings = {}) {
+  static_assert(!fixed_ratio_pattern<P>,
+                "pare::synflow: N:M fixes the sparsity of every layer, so there is no pool over the network");
   PARE_EXPECTS(rounds > 0, "synflow: expected at least one round");
   PARE_EXPECTS(target.value < 1.0, "synflow: the sparsity must lie in [0, 1)");
   PARE_TRY(auto const chosen, layers_to_prune(net, settings));

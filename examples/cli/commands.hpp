@@ -41,6 +41,7 @@ struct prune_options {
   std::string pattern;
   std::string allocation = "uniform";
   std::string calibration;
+  std::string general;                 // data of the general corpus, for methods that tell two apart
   std::int64_t calibration_limit = 0;  // bytes or images; 0: 100,000 bytes or 1,000 images
   std::string stream = "pruned";       // pruned, dense
   std::uint64_t seed = 0;
@@ -58,7 +59,9 @@ struct compare_options {
   std::vector<double> sparsities{0.3, 0.5, 0.7};
   std::vector<std::string> patterns{"unstructured", "2:4"};
   std::string calibration;
+  std::string general;
   std::int64_t calibration_limit = 0;  // as for prune
+  std::string allocation = "uniform";
   std::vector<std::string> skip;
   run_options run;
   bool json = false;

@@ -4,9 +4,7 @@
 #include <chrono>
 #include <cstdio>
 #include <iostream>
-#include <iterator>
 #include <limits>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,17 +25,19 @@ struct row {
   double seconds = 0.0;  // of calibrating and pruning
 };
 
-/// The methods that are named, in the order of method_names where that is all. Errors: unknown names.
-result<std::vector<std::string>> methods_of(compare_options const& o) {
-  std::vector<std::string> const known(std::begin(program::method_names), std::end(program::method_names));
-  if (std::find(o.methods.begin(), o.methods.end(), "all") != o.methods.end()) return known;
-  for (std::string const& m : o.methods)
-    if (std::find(known.begin(), known.end(), m) == known.end()) {
-      std::string list;
-      for (std::string const& k : known) list += ", " + k;
-      return error{errc::unsupported, "--methods " + m, "expected all" + list};
-    }
-  return o.methods;
+/// The methods that are named; for `all` those that the corpora are there for, in their order. Errors: unknown names.
+result<std::vector<program::method_entry>> methods_of(compare_options const& o) {
+  std::vector<program::method_entry> out;
+  if (std::find(o.methods.begin(), o.methods.end(), "all") != o.methods.end()) {
+    for (program::method_entry const& m : program::methods)
+      if (m.needs != program::calibration_need::both_corpora || !o.general.empty()) out.push_back(m);
+    return out;
+  }
+  for (std::string const& name : o.methods) {
+    PARE_TRY(auto const m, program::find_method(name));
+    out.push_back(m);
+  }
+  return out;
 }
 
 /// Every pattern with every sparsity that it leaves free. Errors: those of parse_pattern.
@@ -71,10 +71,9 @@ result<void> compare(compare_options const& o) {
   }
   if (!data)
     return error{errc::missing, "options", "there is nothing to measure on: pass --text FILE or --data SOURCE"};
-  std::optional<program::data_set> calibration;
-  if (std::any_of(methods.begin(), methods.end(), program::needs_data)) {
-    PARE_TRY(calibration, read_calibration(o.calibration, o.calibration_limit, m));
-  }
+  auto needs = program::calibration_need::nothing;
+  for (program::method_entry const& method : methods) needs = std::max(needs, method.needs);
+  PARE_TRY(auto const calibration, read_corpora(needs, o.calibration, o.general, o.calibration_limit, m));
 
   program::progress_line line("dense");
   thread_pool pool(o.run.threads);
@@ -86,15 +85,16 @@ result<void> compare(compare_options const& o) {
   PARE_TRY(auto const dense, measure(dense_model));
   std::vector<row> rows;
   for (auto const& [pattern, spec] : targets)
-    for (std::string const& method : methods) {
+    for (program::method_entry const& entry : methods) {
+      std::string const method(entry.name);
       line.title(method + " " + pattern);
-      program::prune_request request{method, spec};
+      program::prune_request request{method, spec, o.allocation};
       request.chunk = o.run.chunk;
       request.settings.skip = o.skip;
       request.settings.progress = line.callback();
       program::model pruned = m;
       auto const start = std::chrono::steady_clock::now();
-      auto const done = program::prune(pruned, request, calibration ? &*calibration : nullptr);
+      auto const done = program::prune(pruned, request, calibration.view());
       if (!done) return done.error();
       double const seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
       auto const e = measure(pruned);

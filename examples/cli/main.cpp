@@ -19,7 +19,7 @@
 #include <pare/io/utf8.hpp>
 
 #include "cli/commands.hpp"
-#include "support/model.hpp"
+#include "support/prune_model.hpp"
 #include "support/terminal.hpp"
 
 namespace {
@@ -103,8 +103,8 @@ int main(int argc, char** argv) {
       ->add_option("-p,--pattern", prune_o.pattern,
                    "unstructured:S, N:M (N of M stay) or blockRxC:S; S is the sparsity in [0, 1)")
       ->required();
-  std::vector<std::string> const methods(std::begin(pare::program::method_names),
-                                         std::end(pare::program::method_names));
+  std::vector<std::string> methods;
+  for (pare::program::method_entry const& m : pare::program::methods) methods.emplace_back(m.name);
   prune_c
       ->add_option("-m,--method", prune_o.method, "How weights are chosen; all but magnitude and random need --calib")
       ->check(CLI::IsMember(methods))
@@ -116,6 +116,8 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   prune_c->add_option("--calib", prune_o.calibration,
                       "Calibration data: a text file, or images as for --data (their training part)");
+  prune_c->add_option("--general", prune_o.general,
+                      "General data, for methods that tell it from --calib, the domain's: d-pruner, gaprune*");
   prune_c
       ->add_option("--calib-limit", prune_o.calibration_limit,
                    "Use only this many bytes (default 100000) or images (default 1000)")
@@ -153,6 +155,10 @@ int main(int argc, char** argv) {
       ->delimiter(',')
       ->capture_default_str();
   compare_c->add_option("--calib", compare_o.calibration, "Calibration data, as for prune");
+  compare_c->add_option("--general", compare_o.general, "General data, as for prune");
+  compare_c->add_option("--allocation", compare_o.allocation, "As for prune")
+      ->check(CLI::IsMember({"uniform", "global", "erk"}))
+      ->capture_default_str();
   compare_c->add_option("--calib-limit", compare_o.calibration_limit, "As for prune")
       ->check(whole_number)
       ->type_name("N");
@@ -161,8 +167,9 @@ int main(int argc, char** argv) {
   add_run_options(*compare_c, compare_o.run);
   compare_c->add_flag("--json", compare_o.json, "Print one JSON object");
   compare_c->footer(
-      "All methods are calibrated on the same data, each block behind the pruned ones before it, share the budget "
-      "evenly, and are measured on the same data.");
+      "All methods are calibrated on the same data and measured on the same data. Methods that need gradients prune "
+      "the "
+      "dense network at once, all others each block behind the pruned ones before it.");
 
   generate_options generate_o;
   CLI::App* const generate_c = app.add_subcommand("generate", "Continue a text");

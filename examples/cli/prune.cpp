@@ -45,10 +45,8 @@ result<void> prune(prune_options const& o) {
   PARE_TRY(auto m, program::load_model(o.model));
   PARE_TRY_VOID(check_save_target(o.model, o.out, {.replace = o.replace}));
   PARE_TRY(auto const data, read_data(o.run));
-  std::optional<program::data_set> calibration;
-  if (program::needs_data(o.method)) {
-    PARE_TRY(calibration, read_calibration(o.calibration, o.calibration_limit, m));
-  }
+  PARE_TRY(auto const method, program::find_method(o.method));
+  PARE_TRY(auto const calibration, read_corpora(method.needs, o.calibration, o.general, o.calibration_limit, m));
 
   program::progress_line line;
   program::prune_request request{o.method, what, o.allocation, o.seed};
@@ -57,7 +55,7 @@ result<void> prune(prune_options const& o) {
   request.settings.skip = o.skip;
   request.settings.all_layers = o.all_layers;
   request.settings.progress = line.callback();
-  auto done = program::prune(m, request, calibration ? &*calibration : nullptr);
+  auto done = program::prune(m, request, calibration.view());
   if (!done) {
     if (done.error().code == errc::pattern_misfit) done.error().what += " (--skip NAME, where * matches anything)";
     return done.error();

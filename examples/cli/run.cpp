@@ -37,6 +37,22 @@ result<program::data_set> read_calibration(std::string const& source, std::int64
   return program::data_set(std::move(images));
 }
 
+result<corpora> read_corpora(program::calibration_need needs, std::string const& source, std::string const& general,
+                             std::int64_t limit, program::model const& m) {
+  corpora out;
+  if (needs != program::calibration_need::nothing) {
+    PARE_TRY(out.data, read_calibration(source, limit, m));
+  }
+  if (needs == program::calibration_need::both_corpora) {
+    if (general.empty())
+      return error{
+          errc::missing, "general data",
+          "the method tells the domain from what is general: pass --calib for the domain, --general for the rest"};
+    PARE_TRY(out.general, read_calibration(general, limit, m));
+  }
+  return out;
+}
+
 void set_up(any_network& net, run_options const& o, thread_pool& pool) {
   std::visit(
       [&](auto& n) {

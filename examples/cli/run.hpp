@@ -12,7 +12,7 @@
 #include <pare/kernel/thread_pool.hpp>
 
 #include "cli/commands.hpp"
-#include "support/model.hpp"
+#include "support/prune_model.hpp"
 
 namespace pare::cli {
 
@@ -23,6 +23,17 @@ namespace pare::cli {
 /// network of the glyphs draws its own where nothing is named. Errors: none named; those of reading.
 [[nodiscard]] result<program::data_set> read_calibration(std::string const& source, std::int64_t limit,
                                                          program::model const& m);
+
+/// The data that methods are calibrated on.
+struct corpora {
+  std::optional<program::data_set> data, general;
+  [[nodiscard]] program::calibration_data view() const noexcept {
+    return {data ? &*data : nullptr, general ? &*general : nullptr};
+  }
+};
+/// Reads as much of it as is needed, see read_calibration. Errors: what is needed and not named; those of reading.
+[[nodiscard]] result<corpora> read_corpora(program::calibration_need needs, std::string const& source,
+                                           std::string const& general, std::int64_t limit, program::model const& m);
 
 /// Lays the network's layers out as the options ask and lets them run on `pool`.
 void set_up(any_network& net, run_options const& o, thread_pool& pool);

@@ -19,7 +19,7 @@
 #include <pare/nn/network.hpp>
 
 #include "demo/report.hpp"
-#include "support/model.hpp"
+#include "support/prune_model.hpp"
 #include "support/terminal.hpp"
 
 namespace {
@@ -207,7 +207,6 @@ result<void> run(options const& o) {
         if (o.threads > 1) run_on(n, pool);
       },
       base.network);
-  PARE_TRY(auto const stats, program::calibrate(base, calibration_data ? *calibration_data : data, 0, line.callback()));
   PARE_TRY(auto const dense_quality, program::evaluate(base, data, chunk, batch, line.callback()));
   forward_pass pass(base, data, batch);
   auto const dense_time = time_both(pass, base.network, base.network);
@@ -241,8 +240,10 @@ result<void> run(options const& o) {
     PARE_TRY(auto const what, parse_pattern(v.pattern));
     model m = base;
     program::prune_request request{v.method, what, v.allocation, 1};
+    request.stream = calibration_stream::dense;
+    request.chunk = chunk;
     request.settings.progress = line.callback();
-    auto done = program::prune(m, request, &stats);
+    auto done = program::prune(m, request, {calibration_data ? &*calibration_data : &data, nullptr});
     if (!done && done.error().code == errc::pattern_misfit) {
       left_out += std::string(left_out.empty() ? "" : ", ") + v.pattern;
       continue;

@@ -1,23 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "support/model.hpp"
 
-#include <algorithm>
 #include <cmath>
-#include <iterator>
-#include <type_traits>
 #include <utility>
 
-#include <pare/allocate/erk.hpp>
-#include <pare/allocate/global.hpp>
 #include <pare/io/checkpoint.hpp>
 #include <pare/nn/evaluate.hpp>
-#include <pare/nn/feed.hpp>
-#include <pare/prune/alps.hpp>
-#include <pare/prune/sparse_gpt.hpp>
-#include <pare/score/magnitude.hpp>
-#include <pare/score/random_score.hpp>
-#include <pare/score/ria.hpp>
-#include <pare/score/wanda.hpp>
 
 namespace pare::program {
 
@@ -99,112 +87,6 @@ result<double> compare_logits(model const& m, data_set const& data, std::vector<
       if (!(d <= most)) most = d;  // NaN is kept
     }
   return most;
-}
-
-namespace {
-
-/// Runs the data through a network for what `tap` sees.
-template <class Net, class Tap>
-result<void> feed_data(model const& m, Net const& net, data_set const& data, index_t chunk, Tap& tap, progress report) {
-  if constexpr (std::same_as<Net, llama>) {
-    auto const* const text = std::get_if<std::string>(&data);
-    if (text == nullptr)
-      return error{errc::mismatch, m.path.string(), "this is a language model: it is calibrated on a text"};
-    PARE_TRY(auto const sequences, encode_chunks(*m.words, *text, chunk));
-    return feed(net, sequences, tap, report);
-  } else {
-    auto const* const set = std::get_if<labelled_images>(&data);
-    if (set == nullptr)
-      return error{errc::mismatch, m.path.string(), "this is a classifier: it is calibrated on images"};
-    return feed(net, set->images.span(), tap, report);
-  }
-}
-
-}  // namespace
-
-result<input_statistics> calibrate(model const& m, data_set const& data, index_t chunk, progress report) {
-  return std::visit(
-      [&](auto const& net) -> result<input_statistics> {
-        input_statistics stats(net);
-        PARE_TRY_VOID(feed_data(m, net, data, chunk, stats, report));
-        return stats;
-      },
-      m.network);
-}
-
-namespace {
-
-template <network Net, criterion C>
-result<std::vector<pruned_layer>> prune_with(Net& net, C const& method, prune_request const& r,
-                                             calibration<typename C::needs> const& stats) {
-  auto const run = [&](auto const& allocator) {
-    return pare::prune(net, method, r.what.pattern, r.what.target, stats, allocator, r.settings);
-  };
-  if (r.allocation == "uniform") return run(uniform{});
-  if (r.allocation == "global") return run(global{});
-  if (r.allocation == "erk") return run(erk{});
-  return error{errc::unsupported, "allocation '" + r.allocation + "'", "expected uniform, global or erk"};
-}
-
-/// Stage by stage, by an allocation that looks at shapes only.
-template <network Net, layer_pruner P>
-result<std::vector<pruned_layer>> prune_stages(model const& m, Net& net, P const& method, prune_request const& r,
-                                               data_set const& data) {
-  auto const run = [&](auto const& allocator) -> result<std::vector<pruned_layer>> {
-    PARE_TRY(auto const shares, share_out(net, r.what.pattern, r.what.target, allocator, r.settings));
-    auto const feed = [&](Net const& n, auto& tap) { return feed_data(m, n, data, r.chunk, tap, r.settings.progress); };
-    return prune_in_stages(net, method, r.what.pattern, shares, feed, r.stream, r.settings);
-  };
-  if (r.allocation == "uniform") return run(uniform{});
-  if (r.allocation == "erk") return run(erk{});
-  return error{errc::unsupported, "allocation '" + r.allocation + "'",
-               "expected uniform or erk: " + r.method + " gives no scores that could be compared between layers"};
-}
-
-error unknown_method(std::string const& name) {
-  std::string known;
-  for (std::string_view const m : method_names) known += (known.empty() ? "" : ", ") + std::string(m);
-  return {errc::unsupported, "method '" + name + "'", "expected one of " + known};
-}
-
-}  // namespace
-
-result<std::vector<pruned_layer>> prune(model& m, prune_request const& r, input_statistics const* stats) {
-  return std::visit(
-      [&](auto& net) -> result<std::vector<pruned_layer>> {
-        if (r.method == "magnitude") return prune_with(net, magnitude{}, r, calibration<magnitude::needs>(net));
-        if (r.method == "random")
-          return prune_with(net, random_score{r.seed}, r, calibration<random_score::needs>(net));
-        if (stats == nullptr && needs_data(r.method))
-          return error{errc::missing, "method '" + r.method + "'", "it needs calibration data: pass --calib"};
-        if (r.method == "wanda") return prune_with(net, wanda{}, r, *stats);
-        if (r.method == "ria") return prune_with(net, ria{}, r, *stats);
-        return unknown_method(r.method);
-      },
-      m.network);
-}
-
-result<std::vector<pruned_layer>> prune(model& m, prune_request const& r, data_set const* data) {
-  if (!needs_data(r.method)) return prune(m, r, static_cast<input_statistics const*>(nullptr));
-  if (std::find(std::begin(method_names), std::end(method_names), r.method) == std::end(method_names))
-    return unknown_method(r.method);
-  if (data == nullptr)
-    return error{errc::missing, "method '" + r.method + "'", "it needs calibration data: pass --calib"};
-  bool const scores = r.method == "wanda" || r.method == "ria";
-  if (scores && r.allocation == "global") {
-    PARE_TRY(auto const stats, calibrate(m, *data, r.chunk, r.settings.progress));
-    return prune(m, r, &stats);
-  }
-  return std::visit(
-      [&](auto& net) {
-        if (r.method == "wanda") return prune_stages(m, net, select_by<wanda>{}, r, *data);
-        if (r.method == "ria") return prune_stages(m, net, select_by<ria>{}, r, *data);
-        if (r.method == "alps") return prune_stages(m, net, alps{}, r, *data);
-        bool const by_rows = r.method == "sparsegpt-row";
-        return prune_stages(m, net, sparse_gpt{.compares = by_rows ? sparse_gpt::pool::row : sparse_gpt::pool::block},
-                            r, *data);
-      },
-      m.network);
 }
 
 }  // namespace pare::program

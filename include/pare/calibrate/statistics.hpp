@@ -88,9 +88,12 @@ template <layer_statistic... S>
 struct statistics : S... {
   /// Some are of gradients, so that data must run through the network backward.
   static constexpr bool needs_gradients = (gradient_statistic<S> || ...);
-  /// Some are of this corpus.
+  /// Some are of this corpus; some of them are of gradients.
   template <class Corpus>
   static constexpr bool has_corpus = (std::same_as<typename detail::corpus_of<S>::type, Corpus> || ...);
+  template <class Corpus>
+  static constexpr bool has_gradients_of = ((std::same_as<typename detail::corpus_of<S>::type, Corpus> &&
+                                             gradient_statistic<S>) || ...);
 
   statistics() requires(sizeof...(S) == 0) = default;
   /// Of a layer with weights (M, K).

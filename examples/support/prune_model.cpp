@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "support/prune_model.hpp"
+
+#include <algorithm>
+#include <functional>
+#include <iterator>
+#include <utility>
+
+#include <pare/allocate/erk.hpp>
+#include <pare/allocate/global.hpp>
+#include <pare/nn/evaluate.hpp>
+#include <pare/nn/feed.hpp>
+#include <pare/nn/feed_gradients.hpp>
+#include <pare/prune/alps.hpp>
+#include <pare/prune/d_pruner.hpp>
+#include <pare/prune/sparse_gpt.hpp>
+#include <pare/score/gaprune.hpp>
+#include <pare/score/magnitude.hpp>
+#include <pare/score/obd.hpp>
+#include <pare/score/random_score.hpp>
+#include <pare/score/ria.hpp>
+#include <pare/score/snip.hpp>
+#include <pare/score/taylor.hpp>
+#include <pare/score/wanda.hpp>
+
+namespace pare::program {
+
+result<method_entry> find_method(std::string_view name) {
+  std::string known;
+  for (method_entry const& m : methods) {
+    if (m.name == name) return m;
+    known += (known.empty() ? "" : ", ") + std::string(m.name);
+  }
+  return error{errc::unsupported, "method '" + std::string(name) + "'", "expected one of " + known};
+}
+
+namespace {
+
+/// An allocator whose type is known at run time only, so that a method is compiled once and not for each of them.
+template <bool Scores>
+struct named_allocator {
+  static constexpr bool needs_scores = Scores;
+  std::function<std::vector<sparsity>(std::vector<layer_info> const&, sparsity)> share;
+  [[nodiscard]] std::vector<sparsity> allocate(std::vector<layer_info> const& layers, sparsity target) const {
+    return share(layers, target);
+  }
+};
+
+/// Calls `use` with the allocator of that name, a named_allocator. Error: none of that name.
+template <class Use>
+auto with_allocator(std::string const& name, Use&& use) -> decltype(use(named_allocator<false>{})) {
+  auto const named = [&]<budget_allocator A>(A const& a) {
+    return use(named_allocator<A::needs_scores>{
+        [a](std::vector<layer_info> const& layers, sparsity target) { return a.allocate(layers, target); }});
+  };
+  if (name == "uniform")
+    return use(named_allocator<false>{
+        [](std::vector<layer_info> const& layers, sparsity target) { return uniform{}.allocate(layers, target); }});
+  if (name == "global") return named(global{});
+  if (name == "erk") return named(erk{});
+  return error{errc::unsupported, "allocation '" + name + "'", "expected uniform, global or erk"};
+}
+
+/// Runs the data through a network, and back where the statistics of the corpus need that.
+template <class Corpus, class Net, class Needs>
+result<void> collect(model const& m, Net const& net, data_set const& data, prune_request const& r,
+                     calibration<Needs>& into) {
+  constexpr bool back = Needs::template has_gradients_of<Corpus>;
+  auto tap = into.template from<Corpus>();
+  progress const report = r.settings.progress;
+  if constexpr (std::same_as<Net, llama>) {
+    auto const* const text = std::get_if<std::string>(&data);
+    if (text == nullptr)
+      return error{errc::mismatch, m.path.string(), "this is a language model: it is calibrated on a text"};
+    PARE_TRY(auto const sequences, encode_chunks(*m.words, *text, r.chunk));
+    std::span<std::vector<int> const> const all(sequences);
+    if constexpr (back) {
+      PARE_TRY_VOID(feed_gradients(net, all, tap, report));
+      return {};
+    } else {
+      return feed(net, all, tap, report);
+    }
+  } else {
+    auto const* const set = std::get_if<labelled_images>(&data);
+    if (set == nullptr)
+      return error{errc::mismatch, m.path.string(), "this is a classifier: it is calibrated on images"};
+    matrix_span<float const> const images = set->images.span();
+    if constexpr (back) {
+      PARE_TRY_VOID(feed_gradients(net, images, std::span<std::uint8_t const>(set->labels), tap, report));
+      return {};
+    } else {
+      return feed(net, images, tap, report);
+    }
+  }
+}
+
+/// Everything that `Needs` reads, of all corpora.
+template <class Net, class Needs>
+result<void> collect_all(model const& m, Net const& net, calibration_data const& data, prune_request const& r,
+                         calibration<Needs>& into) {
+  if constexpr (Needs::template has_corpus<any_corpus>) PARE_TRY_VOID(collect<any_corpus>(m, net, *data.data, r, into));
+  if constexpr (Needs::template has_corpus<domain_corpus>)
+    PARE_TRY_VOID(collect<domain_corpus>(m, net, *data.data, r, into));
+  if constexpr (Needs::template has_corpus<general_corpus>)
+    PARE_TRY_VOID(collect<general_corpus>(m, net, *data.general, r, into));
+  return {};
+}
+
+/// A method as a layer pruner.
+template <class Method>
+auto as_layer_pruner(Method const& by) {
+  if constexpr (layer_pruner<Method>) {
+    return by;
+  } else {
+    return select_by<Method>{by};
+  }
+}
+
+/// All at once where the scores of a criterion are compared between layers, or need more than a forward pass.
+template <class Method, class Allocator>
+inline constexpr bool at_once = false;
+template <criterion Method, class Allocator>
+inline constexpr bool at_once<Method, Allocator> =
+    Allocator::needs_scores || network_criterion<Method> || Method::needs::needs_gradients ||
+    std::same_as<typename Method::needs, statistics<>>;
+
+template <network Net, class Method>
+result<std::vector<pruned_layer>> prune_by(model const& m, Net& net, Method const& by, prune_request const& r,
+                                           calibration_data const& data) {
+  return with_allocator(r.allocation, [&]<class A>(A const& allocator) -> result<std::vector<pruned_layer>> {
+    if constexpr (at_once<Method, A>) {
+      calibration<typename Method::needs> stats(net);
+      PARE_TRY_VOID(collect_all(m, net, data, r, stats));
+      return pare::prune(net, by, r.what.pattern, r.what.target, stats, allocator, r.settings);
+    } else if constexpr (A::needs_scores) {
+      return error{errc::unsupported, "allocation '" + r.allocation + "'",
+                   r.method + " gives no scores that could be compared between layers"};
+    } else {
+      PARE_TRY(auto const shares, share_out(net, r.what.pattern, r.what.target, allocator, r.settings));
+      auto const feed = [&](Net const& n, auto& stats) { return collect_all(m, n, data, r, stats); };
+      return prune_in_stages(net, as_layer_pruner(by), r.what.pattern, shares, feed, r.stream, r.settings);
+    }
+  });
+}
+
+/// Calls `use` with the method that the request names. Pre: the name is known.
+template <class Use>
+auto with_method(prune_request const& r, Use&& use) {
+  std::string const& name = r.method;
+  if (name == "magnitude") return use(magnitude{});
+  if (name == "random") return use(random_score{r.seed});
+  if (name == "wanda") return use(wanda{});
+  if (name == "ria") return use(ria{});
+  if (name == "taylor") return use(taylor{});
+  if (name == "snip") return use(snip{});
+  if (name == "obd") return use(obd{});
+  if (name == "obd-position") return use(position_obd{});
+  if (name == "sparsegpt") return use(sparse_gpt{});
+  if (name == "sparsegpt-row") return use(sparse_gpt{.compares = sparse_gpt::pool::row});
+  if (name == "alps") return use(alps{});
+  if (name == "d-pruner") return use(d_pruner{});
+  if (name == "gaprune") return use(gaprune{});
+  if (name == "gaprune-scaled") return use(gaprune_scaled{});
+  return use(gaprune_row_aligned{});
+}
+
+}  // namespace
+
+result<std::vector<pruned_layer>> prune(model& m, prune_request const& r, calibration_data const& data) {
+  PARE_TRY(auto const method, find_method(r.method));
+  if (method.needs != calibration_need::nothing && data.data == nullptr)
+    return error{errc::missing, "method '" + r.method + "'", "it needs calibration data: pass --calib"};
+  if (method.needs == calibration_need::both_corpora && data.general == nullptr)
+    return error{errc::missing, "method '" + r.method + "'", "it needs general data too: pass --general"};
+  return std::visit(
+      [&](auto& net) { return with_method(r, [&](auto const& by) { return prune_by(m, net, by, r, data); }); },
+      m.network);
+}
+
+}  // namespace pare::program

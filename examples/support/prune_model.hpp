@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// Pruning by names: the run-time names of methods and allocations.
+//
+// The library composes methods at compile time; here, and only here, the strings of the command line become types.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <pare/pattern/parse.hpp>
+#include <pare/prune/stages.hpp>
+
+#include "support/model.hpp"
+
+namespace pare::program {
+
+/// What a method needs to be calibrated.
+enum class calibration_need {
+  nothing,
+  data,
+  both_corpora,  // data of the domain, and general data
+};
+
+struct method_entry {
+  std::string_view name;
+  calibration_need needs;
+};
+
+/// All methods, in the order in which tables show them.
+inline constexpr method_entry methods[] = {
+    {"magnitude", calibration_need::nothing},
+    {"random", calibration_need::nothing},
+    {"wanda", calibration_need::data},
+    {"ria", calibration_need::data},
+    {"taylor", calibration_need::data},
+    {"snip", calibration_need::data},
+    {"obd", calibration_need::data},
+    {"obd-position", calibration_need::data},
+    {"sparsegpt", calibration_need::data},
+    {"sparsegpt-row", calibration_need::data},
+    {"alps", calibration_need::data},
+    {"d-pruner", calibration_need::both_corpora},
+    {"gaprune", calibration_need::both_corpora},
+    {"gaprune-scaled", calibration_need::both_corpora},
+    {"gaprune-row", calibration_need::both_corpora},
+};
+/// The entry of that name. Error: none; the known names are listed.
+[[nodiscard]] result<method_entry> find_method(std::string_view name);
+
+/// A pruning job in words.
+struct prune_request {
+  std::string method = "magnitude";
+  pattern_spec what;
+  std::string allocation = "uniform";  // uniform, global, erk
+  std::uint64_t seed = 0;              // of random
+  calibration_stream stream = calibration_stream::pruned;
+  index_t chunk = 0;  // bytes of a chunk of the calibration text
+  prune_settings settings{};
+};
+
+/// What a method is calibrated on; null where there is none.
+struct calibration_data {
+  data_set const* data = nullptr;     // of the domain, where two corpora are told apart
+  data_set const* general = nullptr;  // of the general corpus
+};
+
+/// Prunes the model's network. Criteria that need no gradients, and solvers, are calibrated and pruned stage by stage;
+/// criteria that read gradients or look at the whole network, and allocations that compare scores, all at once on the
+/// dense network. Errors: unknown names; data that is missing or of the wrong kind for the model; those of pare::prune
+/// and pare::prune_in_stages.
+[[nodiscard]] result<std::vector<pruned_layer>> prune(model& m, prune_request const& request,
+                                                      calibration_data const& data);
+
+}  // namespace pare::program

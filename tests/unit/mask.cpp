@@ -116,3 +116,13 @@ TEST_CASE("nonzeros and apply: NaN counts as kept, both zeros do not; what is pr
   CHECK_FALSE(std::signbit(w(0, 4)));
   CHECK(w(0, 4) == 0.0f);
 }
+
+TEST_CASE("mask: pack puts bit i at place i and clears the others") {
+  pare::random_source random(4);
+  for (index_t n = 0; n <= 64; ++n) {
+    auto const bits = random.bits();
+    auto const kept = n == 64 ? bits : bits & ((mask::word{1} << n) - 1);
+    REQUIRE(mask::pack(n, [bits](index_t i) { return ((bits >> i) & 1u) != 0; }) == kept);
+    REQUIRE(mask::pack(n, [](index_t) { return true; }) == (n == 64 ? ~mask::word{0} : (mask::word{1} << n) - 1));
+  }
+}

@@ -4,6 +4,7 @@
 
 #include <bit>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include <pare/core/contract.hpp>
@@ -47,6 +48,29 @@ class mask {
       for (index_t i = 0; i < words_per_row_; ++i) w[i] = ~word{0};
       if (tail != 0) w[words_per_row_ - 1] = (word{1} << tail) - 1;
     }
+  }
+
+  /// The word whose bit i is bit(i), for i in [0, n); its other bits are 0. Pre: n <= 64.
+  /// Where bit(i) is a comparison of two arrays' elements, compilers vectorise this, and all but the last word of a
+  /// row.
+  template <class F>
+  [[nodiscard]] static word pack(index_t n, F bit) noexcept {
+    alignas(word_bits) unsigned char one[word_bits] = {};  // a byte for each bit: that narrowing is vectorised
+    if (n == word_bits) {
+      for (index_t i = 0; i < word_bits; ++i) one[i] = static_cast<unsigned char>(bit(i));
+    } else {
+      for (index_t i = 0; i < n; ++i) one[i] = static_cast<unsigned char>(bit(i));
+    }
+    word eights[8];
+    std::memcpy(eights, one, sizeof eights);
+    constexpr bool little = std::endian::native == std::endian::little;
+    unsigned char bytes[8];  // the product moves the lowest bit of each of 8 bytes into the highest byte, side by side
+    for (int i = 0; i < 8; ++i)
+      bytes[little ? i : 7 - i] =
+          static_cast<unsigned char>(eights[i] * (little ? 0x0102040810204080u : 0x8040201008040201u) >> 56);
+    word packed;
+    std::memcpy(&packed, bytes, sizeof packed);
+    return packed;
   }
 
   /// The words of one row, `words_per_row()` of them.

@@ -18,6 +18,8 @@ using score_sink = matrix_span<T>;
 /// Semantics: `needs` lists the statistics that it reads, so that calibration collects exactly those; `score` writes
 /// all of `out` (shape of w), is deterministic, and does not change w. Only the order of scores within the pool that
 /// competes matters; `compares` (optional, default scope::matrix) names the pool that the method's paper uses.
+/// `row_scorer(stats)` (optional) is for criteria that score each row on its own: it returns a function of (w, out)
+/// that scores any rows of the layer, so that a layer can be scored a few rows at a time.
 template <class C>
 concept criterion = std::copy_constructible<C> && requires {
   typename C::needs;
@@ -44,6 +46,12 @@ template <criterion C>
     return scope::matrix;
   }
 }
+
+/// A criterion that scores each row on its own.
+template <class C>
+concept row_wise_criterion = criterion<C> && requires(C const& c, typename C::needs const& stats) {
+  c.row_scorer(stats);
+};
 
 /// Scores a layer's weights w (M, K). `stats` must hold what the criterion needs; `statistics<>{}` where it needs none.
 /// Returns (M, K). Complexity: the criterion's, O(M K) for all elementwise ones.

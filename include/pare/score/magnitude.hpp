@@ -11,11 +11,15 @@ struct magnitude {
   using needs = statistics<>;
   static constexpr char const* name() noexcept { return "magnitude"; }
 
+  [[nodiscard]] auto row_scorer(auto const& /*stats*/) const {
+    return [](matrix_span<float const> w, score_sink<float> out) {
+      for (index_t i = 0; i < w.rows; ++i)
+        for (index_t j = 0; j < w.cols; ++j) out(i, j) = w(i, j) < 0.0f ? -w(i, j) : w(i, j);
+    };
+  }
   template <matrix_view W>
-  void score(W const& weights, auto const& /*stats*/, score_sink<float> out) const {
-    auto const w = as_span(weights);
-    for (index_t i = 0; i < w.rows; ++i)
-      for (index_t j = 0; j < w.cols; ++j) out(i, j) = w(i, j) < 0.0f ? -w(i, j) : w(i, j);
+  void score(W const& weights, auto const& stats, score_sink<float> out) const {
+    row_scorer(stats)(as_span(weights), out);
   }
 };
 

@@ -113,8 +113,9 @@ TEST_CASE("find_permutation: two stripes of 2:4 are solved exactly, three nearly
 }
 
 TEST_CASE("find_permutation: other patterns find the best order of few columns, or one that no swap improves") {
-  for (any_pattern const pattern : {any_pattern(n_of_m<1, 2>{}), any_pattern(n_of_m<1, 3>{}), any_pattern(n_of_m<2, 3>{}),
-                                    any_pattern(n_of_m<1, 4>{}), any_pattern(n_of_m<3, 4>{})}) {
+  for (any_pattern const pattern :
+       {any_pattern(n_of_m<1, 2>{}), any_pattern(n_of_m<1, 3>{}), any_pattern(n_of_m<2, 3>{}),
+        any_pattern(n_of_m<1, 4>{}), any_pattern(n_of_m<3, 4>{})}) {
     INFO(pare::index_t(pattern.keep()) << " of " << pattern.of());
     for (std::uint64_t seed = 0; seed < 5; ++seed) {
       auto const s = magnitudes(seed, {5, 2 * pattern.of()});

@@ -19,12 +19,12 @@ using pare::index_t;
 using pare::mask;
 using pare::matrix;
 using pare::matrix_span;
-using pare::normaliser;
-using pare::reduction;
-using pare::slice;
 using pare::sparsity;
 using pare::unit_scoring;
+using pare::unit_slice;
 using pare::test::random_matrix;
+using normaliser = unit_scoring::normaliser;
+using reduction = unit_scoring::reduction;
 
 namespace {
 
@@ -40,7 +40,7 @@ std::vector<matrix_span<float const>> views(std::vector<matrix<float>> const& te
   return out;
 }
 
-bool inside(slice const& s, index_t row, index_t col) {
+bool inside(unit_slice const& s, index_t row, index_t col) {
   index_t const i = s.along == axis::row ? row : col;
   return i >= s.first && i < s.first + s.count;
 }
@@ -93,7 +93,7 @@ TEST_CASE("coupled units: three channels of a gated feed-forward network by hand
   };
   auto const g = pare::couple(3, {{0, axis::row}, {1, axis::row}, {2, axis::column}});
   REQUIRE(g.units.size() == 3);
-  CHECK(g.units[1] == std::vector<slice>{{0, axis::row, 1, 1}, {1, axis::row, 1, 1}, {2, axis::column, 1, 1}});
+  CHECK(g.units[1] == std::vector<unit_slice>{{0, axis::row, 1, 1}, {1, axis::row, 1, 1}, {2, axis::column, 1, 1}});
   CHECK(pare::unit_scores(g, views(scores), {}) == std::vector<double>{7, 8, 15});
   auto const normed = pare::unit_scores(g, views(scores), {.over_units = normaliser::l2});
   double const expected[] = {3 / std::sqrt(41.0) + 1 / std::sqrt(105.0) + 3 / std::sqrt(14.0),
@@ -132,7 +132,8 @@ TEST_CASE("head_groups: a key-value head goes with the query heads that it serve
   }
   auto const swapped = pare::head_groups({.query = 3, .key = 2, .value = 1, .output = 0}, 2, 2, 5);
   CHECK(swapped.units[1] ==
-        std::vector<slice>{{3, axis::row, 5, 5}, {2, axis::row, 5, 5}, {1, axis::row, 5, 5}, {0, axis::column, 5, 5}});
+        std::vector<unit_slice>{
+            {3, axis::row, 5, 5}, {2, axis::row, 5, 5}, {1, axis::row, 5, 5}, {0, axis::column, 5, 5}});
   // FLAP's 512 / 3 is the cost of a head without sharing, of 128 dimensions, to that of a neuron.
   index_t const hidden = 256;
   std::vector<extents> const attention{{256, hidden}, {256, hidden}, {256, hidden}, {hidden, 256}};

@@ -25,22 +25,22 @@ enum class axis { row, column };
 
 /// Whole rows, or whole columns, [first, first + count) of one tensor, a matrix (M, K); a convolution's is
 /// (out, in * kh * kw), a norm's (1, K). `tensor` is a position in the caller's list of tensors.
-struct slice {
+struct unit_slice {
   std::size_t tensor = 0;
   axis along = axis::row;
   index_t first = 0;
   index_t count = 0;
-  friend bool operator==(slice const&, slice const&) = default;
+  friend bool operator==(unit_slice const&, unit_slice const&) = default;
 };
 
 /// units[u][m] is the m-th member of unit u. All units have the same number of members; the m-th ones are alike (the
 /// same tensor and axis), so that their scores form a vector over the units.
 struct coupled_units {
-  std::vector<std::vector<slice>> units;
+  std::vector<std::vector<unit_slice>> units;
 };
 
 /// Where one member of every unit lies: unit u owns rows (columns) [u width, (u + 1) width) of the tensor.
-struct member {
+struct unit_member {
   std::size_t tensor = 0;
   axis along = axis::row;
   index_t width = 1;
@@ -50,12 +50,12 @@ struct member {
 /// `couple(channels, {{gate, axis::row}, {up, axis::row}, {down, axis::column}})`; the hidden dimension of a residual
 /// network: every tensor that writes it by row, every tensor that reads it by column (an embedding (vocabulary, hidden)
 /// and norms by column too). Pre: count, widths >= 0.
-[[nodiscard]] inline coupled_units couple(index_t count, std::vector<member> const& members) {
+[[nodiscard]] inline coupled_units couple(index_t count, std::vector<unit_member> const& members) {
   PARE_EXPECTS(count >= 0, "couple: the number of units must not be negative");
   coupled_units out;
   out.units.resize(static_cast<std::size_t>(count));
   for (index_t u = 0; u < count; ++u)
-    for (member const& m : members)
+    for (unit_member const& m : members)
       out.units[static_cast<std::size_t>(u)].push_back({m.tensor, m.along, u * m.width, m.width});
   return out;
 }
@@ -82,24 +82,23 @@ struct attention_tensors {
                             {at.output, axis::column, queries}});
 }
 
-/// How many numbers become one.
-enum class reduction {
-  sum,
-  mean,
-  max,
-  l2,       // sqrt of the sum of squares
-  abs_sum,  // |sum|: of signed scores w g, the change of the loss if all go at once (LLM-Pruner's "vectorize")
-};
-
-/// What the scores of one member over all units are divided by, before members are combined.
-enum class normaliser {
-  none,
-  l2,    // their L2 norm (LoRAPrune; its code adds 1e-8 to the norm)
-  mean,  // their mean (Torch-Pruning's default)
-};
-
 /// elements -> one number a member -> normalised over the units -> one number a unit.
 struct unit_scoring {
+  /// How many numbers become one.
+  enum class reduction {
+    sum,
+    mean,
+    max,
+    l2,       // sqrt of the sum of squares
+    abs_sum,  // |sum|: of signed scores w g, the change of the loss if all go at once (LLM-Pruner's "vectorize")
+  };
+  /// What the scores of one member over all units are divided by, before members are combined.
+  enum class normaliser {
+    none,
+    l2,    // their L2 norm (LoRAPrune; its code adds 1e-8 to the norm)
+    mean,  // their mean (Torch-Pruning's default)
+  };
+
   reduction elements = reduction::sum;
   normaliser over_units = normaliser::none;
   reduction members = reduction::sum;
@@ -108,7 +107,8 @@ struct unit_scoring {
 namespace detail {
 
 template <class Term>
-double reduce(index_t n, reduction how, Term term) {
+double reduce(index_t n, unit_scoring::reduction how, Term term) {
+  using reduction = unit_scoring::reduction;
   double sum = 0.0;
   double largest = n > 0 ? term(0) : 0.0;
   for (index_t i = 0; i < n; ++i) {
@@ -133,7 +133,7 @@ double reduce(index_t n, reduction how, Term term) {
 
 /// Rows or columns of a slice, as a matrix whose rows they are.
 template <class T>
-matrix_span<T> view_of(matrix_span<T> tensor, slice const& s) {
+matrix_span<T> view_of(matrix_span<T> tensor, unit_slice const& s) {
   index_t const extent = s.along == axis::row ? tensor.rows : tensor.cols;
   PARE_EXPECTS(s.first >= 0 && s.count >= 0 && s.first + s.count <= extent, "coupled units: a slice leaves its tensor");
   return s.along == axis::row ? tensor.row_range(s.first, s.count) : tensor.transposed().row_range(s.first, s.count);
@@ -153,7 +153,7 @@ matrix_span<T> view_of(matrix_span<T> tensor, slice const& s) {
   for (std::size_t u = 0; u < units.size(); ++u) {
     PARE_EXPECTS(units[u].size() == members, "unit_scores: every unit must have the same members");
     for (std::size_t m = 0; m < members; ++m) {
-      slice const& s = units[u][m];
+      unit_slice const& s = units[u][m];
       PARE_EXPECTS(s.tensor == units.front()[m].tensor && s.along == units.front()[m].along,
                    "unit_scores: the m-th members of all units must be of the same tensor and axis");
       PARE_EXPECTS(s.tensor < scores.size(), "unit_scores: a unit names a tensor without scores");
@@ -163,6 +163,8 @@ matrix_span<T> view_of(matrix_span<T> tensor, slice const& s) {
     }
   }
   auto const count = static_cast<index_t>(units.size());
+  using normaliser = unit_scoring::normaliser;
+  using reduction = unit_scoring::reduction;
   if (how.over_units != normaliser::none)
     for (auto& vector : of_member) {
       double const divisor = detail::reduce(count, how.over_units == normaliser::l2 ? reduction::l2 : reduction::mean,
@@ -183,7 +185,7 @@ matrix_span<T> view_of(matrix_span<T> tensor, slice const& s) {
   std::vector<double> out;
   for (auto const& unit : group.units) {
     double cost = 0.0;
-    for (slice const& s : unit) {
+    for (unit_slice const& s : unit) {
       PARE_EXPECTS(s.tensor < shapes.size(), "unit_costs: a unit names a tensor without a shape");
       index_t const other = s.along == axis::row ? shapes[s.tensor].cols : shapes[s.tensor].rows;
       cost += static_cast<double>(s.count * other);
@@ -243,7 +245,7 @@ inline void drop_units(coupled_units const& group, std::vector<bool> const& keep
   PARE_EXPECTS(keep.size() == group.units.size(), "drop_units: one decision a unit");
   for (std::size_t u = 0; u < keep.size(); ++u) {
     if (keep[u]) continue;
-    for (slice const& s : group.units[u]) {
+    for (unit_slice const& s : group.units[u]) {
       PARE_EXPECTS(s.tensor < masks.size(), "drop_units: a unit names a tensor without a mask");
       mask& m = masks[s.tensor];
       bool const rows = s.along == axis::row;

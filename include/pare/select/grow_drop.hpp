@@ -37,11 +37,11 @@ mask drop_and_grow(matrix_span<float const> g, mask keep, index_t count, DropSco
   PARE_EXPECTS(g.shape() == keep.shape(), "mask update: the gradients and the mask must have equal shapes");
   auto kept = candidates(
       g.shape(), [&](index_t r, index_t c) { return keep(r, c); }, drop_score);
-  set_lowest(keep, kept, count, false);
+  drop_lowest(keep, kept, count);
   auto outside = candidates(
       g.shape(), [&](index_t r, index_t c) { return !keep(r, c); },
       [&](index_t r, index_t c) { return magnitude_of(g(r, c)); });
-  set_highest(keep, outside, count, true);
+  keep_highest(keep, outside, count);
   return keep;
 }
 
@@ -61,7 +61,7 @@ template <matrix_view W>
     auto tail = detail::candidates(
         w.shape(), [&](index_t r, index_t c) { return old(r, c) && !(sign * w(r, c) <= 0.0f); },
         [&](index_t r, index_t c) { return sign * w(r, c); });
-    detail::set_lowest(keep, tail, static_cast<index_t>(zeta * static_cast<double>(tail.size())), false);
+    detail::drop_lowest(keep, tail, static_cast<index_t>(zeta * static_cast<double>(tail.size())));
   }
   for (index_t r = 0; r < w.rows; ++r)
     for (index_t c = 0; c < w.cols; ++c)

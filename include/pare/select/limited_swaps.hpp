@@ -28,10 +28,10 @@ template <matrix_view Scores>
   auto const value = [&](index_t r, index_t c) { return static_cast<float>(s(r, c)); };
   auto worst = detail::candidates(
       s.shape(), [&](index_t r, index_t c) { return leave(r, c); }, value);
-  detail::set_lowest(now, worst, count, false);
+  detail::drop_lowest(now, worst, count);
   auto best = detail::candidates(
       s.shape(), [&](index_t r, index_t c) { return enter(r, c); }, value);
-  detail::set_highest(now, best, count, true);
+  detail::keep_highest(now, best, count);
   return now;
 }
 

@@ -2,45 +2,53 @@
 // Some positions of a mask, ranked by a value: what updates of a mask drop and grow.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
 #include <pare/mask/mask.hpp>
-#include <pare/select/order.hpp>
 
 namespace pare::inline PARE_ABI::detail {
 
+/// A value and its position, row by row: lower values come first, of equal ones the lower position. Pre: not NaN.
+struct ranked_position {
+  float value;
+  std::uint32_t position;
+  friend constexpr bool operator<(ranked_position a, ranked_position b) noexcept {
+    return a.value != b.value ? a.value < b.value : a.position < b.position;
+  }
+};
+
 /// The positions that `among` accepts with their `value`, in the order of positions.
 template <class Among, class Value>
-std::vector<ranked> candidates(extents shape, Among among, Value value) {
+std::vector<ranked_position> candidates(extents shape, Among among, Value value) {
   PARE_EXPECTS(shape.size() < (index_t{1} << 32), "mask update: fewer than 2^32 elements");
-  std::vector<ranked> out;
+  std::vector<ranked_position> out;
   for (index_t r = 0; r < shape.rows; ++r)
     for (index_t c = 0; c < shape.cols; ++c) {
       if (!among(r, c)) continue;
       float const v = value(r, c);
       PARE_EXPECTS(v == v, "mask update: a weight, gradient or score is NaN, so there is no order to select by");
-      out.push_back({order_key(v), static_cast<std::uint32_t>(r * shape.cols + c)});
+      out.push_back({v, static_cast<std::uint32_t>(r * shape.cols + c)});
     }
   return out;
 }
 
-/// Sets the `count` lowest of the pool, of equal ones those of lower position.
-inline void set_lowest(mask& m, std::vector<ranked>& pool, index_t count, bool keep) {
-  partition_lowest(pool, count);
+/// Drops the `count` lowest of the pool from a mask. O(pool).
+inline void drop_lowest(mask& m, std::vector<ranked_position>& pool, index_t count) {
+  if (count > 0 && count < std::ssize(pool)) std::nth_element(pool.begin(), pool.begin() + count, pool.end());
   for (index_t i = 0; i < count; ++i) {
     auto const at = static_cast<index_t>(pool[static_cast<std::size_t>(i)].position);
-    m.set(at / m.cols(), at % m.cols(), keep);
+    m.set(at / m.cols(), at % m.cols(), false);
   }
 }
 
-/// Sets the `count` highest of the pool, of equal ones those of higher position.
-inline void set_highest(mask& m, std::vector<ranked>& pool, index_t count, bool keep) {
-  for (ranked& candidate : pool) candidate = {~candidate.score, ~candidate.position};
-  partition_lowest(pool, count);
-  for (index_t i = 0; i < count; ++i) {
-    auto const at = static_cast<index_t>(~pool[static_cast<std::size_t>(i)].position);
-    m.set(at / m.cols(), at % m.cols(), keep);
+/// Adds the `count` highest of the pool to a mask. O(pool).
+inline void keep_highest(mask& m, std::vector<ranked_position>& pool, index_t count) {
+  if (count > 0 && count < std::ssize(pool)) std::nth_element(pool.begin(), pool.end() - count, pool.end());
+  for (index_t i = std::ssize(pool) - count; i < std::ssize(pool); ++i) {
+    auto const at = static_cast<index_t>(pool[static_cast<std::size_t>(i)].position);
+    m.set(at / m.cols(), at % m.cols());
   }
 }
 

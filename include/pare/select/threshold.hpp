@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <pare/core/math.hpp>
+#include <pare/select/positions.hpp>
 #include <pare/select/select.hpp>
 
 namespace pare::inline PARE_ABI {
@@ -20,14 +21,20 @@ void require_free(P const& pattern) {
   PARE_EXPECTS(pattern.of() == 0, "select: N:M fixes how many units stay, so it takes neither a threshold nor a share");
 }
 
+inline void keep_unit(mask& keep, index_t unit_row, index_t unit_col, extents unit) noexcept {
+  for (index_t r = unit_row * unit.rows; r < (unit_row + 1) * unit.rows; ++r)
+    for (index_t c = unit_col * unit.cols; c < (unit_col + 1) * unit.cols; ++c) keep.set(r, c);
+}
+
 template <class Keeps>
 mask keep_where(matrix_span<float const> scores, any_pattern const& pattern, Keeps keeps) {
   matrix<float> const units = unit_scores(scores, pattern);
-  require_numbers(units.span());
-  mask keep(scores.shape(), true);
+  mask keep(scores.shape());
   for (index_t r = 0; r < units.rows(); ++r)
-    for (index_t c = 0; c < units.cols(); ++c)
-      if (!keeps(units(r, c))) remove_unit(keep, r, c, pattern.unit());
+    for (index_t c = 0; c < units.cols(); ++c) {
+      PARE_EXPECTS(units(r, c) == units(r, c), "select: a score is NaN, so no threshold decides about it");
+      if (keeps(units(r, c))) keep_unit(keep, r, c, pattern.unit());
+    }
   return keep;
 }
 
@@ -72,17 +79,18 @@ template <matrix_view Scores, sparsity_pattern P = unstructured>
   PARE_EXPECTS(share >= 0.0 && share <= 1.0, "select_mass: the share must lie in [0, 1]");
   PARE_EXPECTS(where != scope::network, "select_mass: the pool is a row or a matrix");
   matrix<float> const units = unit_scores(as_span(scores), pattern);
+  PARE_EXPECTS(units.size() < (index_t{1} << 32), "select_mass: fewer than 2^32 units");
   for (index_t i = 0; i < units.size(); ++i)
     PARE_EXPECTS(units.data()[i] >= 0.0f && math::is_finite(units.data()[i]),
                  "select_mass: scores must be finite and not negative to have shares of a sum");
-  mask keep(as_span(scores).shape(), true);
+  mask keep(as_span(scores).shape());
   index_t const rows = where == scope::row ? 1 : units.rows();  // of a pool
   for (index_t first = 0; first < units.rows(); first += rows) {
-    std::vector<detail::ranked> pool;
+    std::vector<detail::ranked_position> pool;
     double sum = 0.0;
     for (index_t i = 0; i < rows * units.cols(); ++i) {
       float const s = units.row(first)[i];
-      pool.push_back({detail::order_key(s), static_cast<std::uint32_t>(i)});
+      pool.push_back({s, static_cast<std::uint32_t>(i)});
       sum += static_cast<double>(s);
     }
     std::sort(pool.begin(), pool.end());
@@ -90,7 +98,7 @@ template <matrix_view Scores, sparsity_pattern P = unstructured>
     bool reached = false;
     for (auto unit = pool.rbegin(); unit != pool.rend(); ++unit) {
       auto const i = static_cast<index_t>(unit->position);
-      auto const s = static_cast<double>(units.row(first)[i]);
+      auto const s = static_cast<double>(unit->value);
       cumulated += s;
       bool stays = false;
       if (share == 1.0) {
@@ -99,7 +107,7 @@ template <matrix_view Scores, sparsity_pattern P = unstructured>
         reached = cumulated > (share + tolerance) * sum;
         stays = !reached || last == crossing::kept;
       }
-      if (!stays) detail::remove_unit(keep, first + i / units.cols(), i % units.cols(), pattern.unit());
+      if (stays) detail::keep_unit(keep, first + i / units.cols(), i % units.cols(), pattern.unit());
     }
   }
   return keep;

@@ -244,6 +244,31 @@ TEST_CASE("dsnot: one row by hand") {
   CHECK(kept_by({.threshold = 0.6, .power = 0.0}) == columns{1, 3, 4});
 }
 
+TEST_CASE("dsnot: an error of exactly zero ends a row, and what changes nothing does not grow") {
+  // Samples (a, b) of four features: means 1; the third has the larger norm.
+  matrix<float> x(4, 2);
+  for (index_t k = 0; k < 4; ++k) x(k, 1) = 2.0f;
+  x(2, 0) = -3.0f, x(2, 1) = 5.0f;
+  matrix<float> w(1, 4);
+  w(0, 0) = -1.0f, w(0, 1) = -2.0f, w(0, 2) = 1.0f, w(0, 3) = 10.0f;
+  // -1 and -2 go; growing -2 and dropping 1 would leave eps = -3 + 1 + 2 = 0, whose sign is another.
+  auto const stats = stats_of(x);
+  auto const half = sparsity{0.5};
+  auto const stopped = dsnot<>{.stop = stop::always}.prune(w.span(), stats, pare::unstructured{}, half).value();
+  CHECK((stopped.keep(0, 2) && stopped.keep(0, 3)));
+  auto const swapped = dsnot<>{}.prune(w.span(), stats, pare::unstructured{}, half).value();
+  CHECK((swapped.keep(0, 1) && swapped.keep(0, 3)));
+
+  // 1 goes, and the weight of the feature of mean 0. Growing 1 and dropping -3 gives eps = 1 - 3 - 1 = -3: of what is
+  // left only the weight without mean could grow, and it stays away.
+  matrix<float> y(4, 2);
+  for (index_t k = 0; k < 3; ++k) y(k, 1) = 2.0f;
+  y(3, 0) = -1.0f, y(3, 1) = 1.0f;
+  w(0, 0) = 1.0f, w(0, 1) = -3.0f, w(0, 2) = 4.0f, w(0, 3) = 0.5f;
+  auto const silent = dsnot<>{}.prune(w.span(), stats_of(y), pare::unstructured{}, half).value();
+  CHECK((silent.keep(0, 0) && silent.keep(0, 2)));
+}
+
 TEST_CASE("dsnot: is what its rules say, for every pattern, base and option") {
   pare::random_source random(2);
   index_t swaps = 0;

@@ -5,7 +5,6 @@
 //   pare_train --task mnist --data mnist -o lenet         LeNet-300-100 on the MNIST files
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <span>
@@ -21,12 +20,11 @@
 #include <pare/core/random.hpp>
 #include <pare/io/dtype.hpp>
 #include <pare/io/file.hpp>
-#include <pare/io/idx.hpp>
 #include <pare/io/json.hpp>
 #include <pare/io/safetensors.hpp>
 
-#include "demo/glyphs.hpp"
 #include "train/mlp_trainer.hpp"
+#include "train/task.hpp"
 
 namespace {
 
@@ -44,99 +42,6 @@ struct settings {
   bool bf16 = false;
   demo::training_options training;
 };
-
-/// Images as the data set has them, (N, pixels), and their labels.
-struct samples {
-  pare::matrix<float> images;
-  std::vector<int> labels;
-};
-
-/// What the network sees of a pixel: (pixel * scale - mean) / deviation.
-struct normalisation {
-  float scale = 1;
-  float mean = 0;
-  float deviation = 1;
-
-  /// The one that gives `images` mean 0 and variance 1 over all pixels.
-  static normalisation of(pare::matrix<float> const& images, float scale) {
-    double sum = 0, squares = 0;
-    for (index_t i = 0; i < images.size(); ++i) {
-      double const v = static_cast<double>(images.data()[i]) * static_cast<double>(scale);
-      sum += v;
-      squares += v * v;
-    }
-    double const n = static_cast<double>(images.size()), mean = sum / n;
-    return {scale, static_cast<float>(mean), static_cast<float>(std::sqrt(squares / n - mean * mean))};
-  }
-  void apply(pare::matrix<float>& images) const {
-    for (index_t i = 0; i < images.size(); ++i) images.data()[i] = (images.data()[i] * scale - mean) / deviation;
-  }
-};
-
-/// A task: data to train on, which may differ in each epoch, and data to test on, all as the network sees them.
-struct task {
-  normalisation input;
-  std::vector<std::string> classes;
-  samples train;
-  samples test;
-  bool redrawn = false;
-};
-
-samples draw(index_t count, std::uint64_t seed) {
-  auto drawn = demo::draw_glyphs(count, seed);
-  return {std::move(drawn.images), std::move(drawn.labels)};
-}
-
-task glyphs(settings const& s) {
-  task t;
-  for (auto const& g : demo::glyph_classes) t.classes.emplace_back(g.name);
-  t.train = draw(s.samples, s.training.seed);
-  t.test = draw(demo::glyph_test_count, demo::glyph_test_seed);
-  t.input = normalisation::of(t.train.images, 1);
-  t.input.apply(t.train.images);
-  t.input.apply(t.test.images);
-  t.redrawn = true;
-  return t;
-}
-
-result<samples> read_mnist(fs::path const& folder, std::string const& prefix) {
-  auto const file = [&](std::string const& rest) {
-    fs::path const plain = folder / (prefix + rest);
-    return fs::exists(plain) ? plain : fs::path(plain.string() + ".gz");
-  };
-  fs::path const image_file = file("-images-idx3-ubyte"), label_file = file("-labels-idx1-ubyte");
-  PARE_TRY(auto const images, pare::read_idx_images(image_file));
-  PARE_TRY(auto const labels, pare::read_idx_labels(label_file));
-  if (images.count != static_cast<index_t>(labels.size()))
-    return pare::error{pare::errc::mismatch, label_file.string(),
-                       "expected one label for each of " + std::to_string(images.count) + " images, found " +
-                           std::to_string(labels.size())};
-  if (images.count == 0 || images.rows != 28 || images.cols != 28)
-    return pare::error{pare::errc::mismatch, image_file.string(),
-                       "expected images of 28 x 28 pixels, found " + std::to_string(images.count) + " of " +
-                           std::to_string(images.rows) + " x " + std::to_string(images.cols)};
-  samples s{pare::matrix<float>(images.count, images.rows * images.cols), {}};
-  for (index_t i = 0; i < s.images.size(); ++i)
-    s.images.data()[i] = static_cast<float>(images.pixels[static_cast<std::size_t>(i)]);
-  for (auto const label : labels) {
-    if (label > 9)
-      return pare::error{pare::errc::out_of_range, label_file.string(),
-                         "expected labels from 0 to 9, found " + std::to_string(label)};
-    s.labels.push_back(label);
-  }
-  return s;
-}
-
-result<task> mnist(settings const& s) {
-  task t;
-  for (char c = '0'; c <= '9'; ++c) t.classes.emplace_back(1, c);
-  PARE_TRY(t.train, read_mnist(s.data, "train"));
-  PARE_TRY(t.test, read_mnist(s.data, "t10k"));
-  t.input = normalisation::of(t.train.images, 1.0f / 255.0f);
-  t.input.apply(t.train.images);
-  t.input.apply(t.test.images);
-  return t;
-}
 
 /// The network with every value rounded to what bf16 holds.
 demo::mlp_weights rounded(demo::mlp_weights net) {
@@ -164,7 +69,7 @@ result<void> save_tensors(fs::path const& file, demo::mlp_weights const& net, pa
   return pare::write_safetensors(file, tensors);
 }
 
-result<void> save_config(fs::path const& file, settings const& s, task const& t, std::span<index_t const> sizes,
+result<void> save_config(fs::path const& file, settings const& s, demo::task const& t, std::span<index_t const> sizes,
                          double accuracy) {
   nlohmann::ordered_json config{
       {"model_type", "mlp"},
@@ -193,8 +98,10 @@ result<void> run(settings const& s) {
   std::error_code failed;
   fs::create_directories(s.output, failed);
   if (failed) return pare::error{pare::errc::io, s.output.string(), "cannot be created: " + failed.message()};
-  result<task> loaded = s.task == "mnist" ? mnist(s) : result<task>(glyphs(s));
-  PARE_TRY(task t, std::move(loaded));
+  bool const redrawn = s.task == "glyphs";  // new characters in each epoch
+  result<demo::task> loaded =
+      redrawn ? result<demo::task>(demo::glyph_task(s.samples, s.training.seed)) : demo::mnist_task(s.data);
+  PARE_TRY(demo::task t, std::move(loaded));
 
   std::vector<index_t> sizes{t.train.images.cols()};
   sizes.insert(sizes.end(), s.hidden.begin(), s.hidden.end());
@@ -203,8 +110,9 @@ result<void> run(settings const& s) {
   bool const terminal = ::isatty(STDERR_FILENO) != 0;
   auto const start = std::chrono::steady_clock::now();
   for (index_t e = 1; e <= s.training.epochs; ++e) {
-    if (t.redrawn && e > 1) {
-      t.train = draw(s.samples, pare::random_source(s.training.seed + static_cast<std::uint64_t>(e)).bits());
+    if (redrawn && e > 1) {
+      t.train =
+          demo::draw_samples(s.samples, pare::random_source(s.training.seed + static_cast<std::uint64_t>(e)).bits());
       t.input.apply(t.train.images);
     }
     auto const summary = trainer.epoch(t.train.images, t.train.labels);

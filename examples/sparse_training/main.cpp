@@ -222,10 +222,8 @@ result<void> run(options const& o) {
     line.title("seed " + std::to_string(n + 1) + " of " + std::to_string(o.seeds));
     index_t done = 0;
     index_t const total = 2 + 8 * std::ssize(o.sparsities);
-    bool stopped = false;
     auto const add = [&](std::string const& method, double s, auto&& train) {
-      if (stopped) return demo::outcome{};
-      stopped = !line(method, done++, total) || pare::program::interrupted();
+      line(method, done++, total);
       demo::outcome result = train();
       t.add(method, s, result);
       return result;
@@ -247,10 +245,9 @@ result<void> run(options const& o) {
       add("SET", value, [&] { return demo::train_set(e, s); });
       add("static random, ERK", value, [&] { return demo::train_static(e, pare::erk{}, s); });
       add("static random, uniform", value, [&] { return demo::train_static(e, pare::uniform{}, s); });
-      if (!stopped && n == 0 && value == o.sparsities[o.sparsities.size() / 2]) {
+      if (n == 0 && value == o.sparsities[o.sparsities.size() / 2]) {
         PARE_TRY(d, diagnose(e, tickets, ticket, gmp, value));
       }
-      if (stopped) return pare::error{pare::errc::cancelled, "", "interrupted"};
     }
   }
   line.clear();
@@ -316,10 +313,9 @@ int main(int argc, char** argv) {
   } catch (CLI::ParseError const& e) {
     return app.exit(e) == 0 ? 0 : 2;
   }
-  pare::program::catch_interrupt();
   if (auto const done = run(o); !done) {
     std::fprintf(stderr, "pare_sparse_training: %s\n", done.error().message().c_str());
-    return pare::program::interrupted() ? 130 : 2;
+    return 2;
   }
   return 0;
 }

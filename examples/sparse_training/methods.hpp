@@ -2,6 +2,7 @@
 // Ways to a sparse network, each a loop of training with a schedule and a selection from the library.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <utility>

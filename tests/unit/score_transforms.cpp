@@ -174,12 +174,12 @@ TEST_CASE("zscore, min_max: computed by hand") {
   check(applied(pare::min_max{scope::row}, w), {{0.5, 0, 5.0 / 6, 1}, {0, 0, 0, 0}, {1, 1, 0, 1}});
 }
 
-TEST_CASE("rank_of, lamp: computed by hand, equal scores by position") {
+TEST_CASE("to_rank, lamp: computed by hand, equal scores by position") {
   auto const w = three_by_four();
-  check(pare::score(w, magnitude{} | pare::rank_of{}), {{4 / 12.0, 5 / 12.0, 10 / 12.0, 11 / 12.0},
+  check(pare::score(w, magnitude{} | pare::to_rank{}), {{4 / 12.0, 5 / 12.0, 10 / 12.0, 11 / 12.0},
                                                         {0, 1 / 12.0, 2 / 12.0, 3 / 12.0},
                                                         {6 / 12.0, 7 / 12.0, 8 / 12.0, 9 / 12.0}});
-  check(pare::score(w, magnitude{} | pare::rank_of{scope::row}),
+  check(pare::score(w, magnitude{} | pare::to_rank{scope::row}),
         {{0, 0.25, 0.5, 0.75}, {0, 0.25, 0.5, 0.75}, {0, 0.25, 0.5, 0.75}});
   check(pare::score(w, magnitude{} | pare::lamp{}),  // suffix sums 18, 17, 15, 13, 11, 9, 7, 4
         {{1 / 18.0, 2 / 17.0, 3 / 7.0, 1}, {0, 0, 0, 0}, {2 / 15.0, 2 / 13.0, 2 / 11.0, 2 / 9.0}});
@@ -204,7 +204,7 @@ TEST_CASE("score transforms: are what their formulas say, on zeros, equal scores
     for (scope const pool : {scope::row, scope::matrix}) {
       check(applied(pare::zscore{pool}, m), slow(m, pool, slow_zscore), 2e-6);
       check(applied(pare::min_max{pool}, m), slow(m, pool, slow_min_max));
-      check(applied(pare::rank_of{pool}, m), slow(m, pool, slow_rank));
+      check(applied(pare::to_rank{pool}, m), slow(m, pool, slow_rank));
       check(applied(pare::over_mean{pool}, m),
             slow(m, pool, [](auto const& v, std::size_t at) { return slow_share(v, at) * double(v.size()); }));
     }
@@ -233,8 +233,8 @@ TEST_CASE("score transforms: write through any strides") {
   pare::row_share{}.apply(by_columns.span().transposed());
   check(by_columns, values(applied(pare::column_share{}, m)));
   auto ranked = m;
-  pare::rank_of{}.apply(ranked.span().transposed());
-  check(ranked, values(applied(pare::rank_of{}, m)));  // no two scores are equal, so positions do not matter
+  pare::to_rank{}.apply(ranked.span().transposed());
+  check(ranked, values(applied(pare::to_rank{}, m)));  // no two scores are equal, so positions do not matter
   auto smooth = m;
   pare::box_filter{}.apply(smooth.span().transposed());
   check(smooth, values(applied(pare::box_filter{}, m)));
@@ -253,12 +253,12 @@ TEST_CASE("score transforms: a NaN stays one, and so does all that is computed f
   std::vector<bool> const one{false, true, false, false, false, false};
   CHECK(nans(applied(pare::zscore{}, m)) == all);
   CHECK(nans(applied(pare::min_max{}, m)) == all);
-  CHECK(nans(applied(pare::rank_of{}, m)) == all);
+  CHECK(nans(applied(pare::to_rank{}, m)) == all);
   CHECK(nans(applied(pare::lamp{}, m)) == all);
   CHECK(nans(applied(pare::over_mean{}, m)) == all);
   CHECK(nans(applied(pare::zscore{scope::row}, m)) == row);
   CHECK(nans(applied(pare::min_max{scope::row}, m)) == row);
-  CHECK(nans(applied(pare::rank_of{scope::row}, m)) == row);
+  CHECK(nans(applied(pare::to_rank{scope::row}, m)) == row);
   CHECK(nans(applied(pare::row_share{}, m)) == row);
   CHECK(nans(applied(pare::column_share{}, m)) == std::vector<bool>{false, true, false, false, true, false});
   CHECK(nans(applied(pare::power{}, m)) == one);
@@ -270,7 +270,7 @@ TEST_CASE("score transforms: a NaN stays one, and so does all that is computed f
 TEST_CASE("score transforms: an empty matrix has nothing to change") {
   for (extents const shape : {extents{0, 4}, extents{4, 0}}) {
     CHECK(applied(pare::zscore{scope::row}, matrix<float>(shape)).size() == 0);
-    CHECK(applied(pare::rank_of{}, matrix<float>(shape)).size() == 0);
+    CHECK(applied(pare::to_rank{}, matrix<float>(shape)).size() == 0);
     CHECK(applied(pare::lamp{}, matrix<float>(shape)).size() == 0);
     CHECK(applied(pare::column_share{}, matrix<float>(shape)).size() == 0);
     CHECK(applied(pare::box_filter{}, matrix<float>(shape)).size() == 0);
@@ -283,16 +283,16 @@ TEST_CASE("score transforms: settings without a meaning are a contract violation
   CHECK_THROWS_AS(applied(pare::clip{1.0, 0.0}, m), pare::contract_violation);
   CHECK_THROWS_AS(applied(pare::sigmoid_of{0.0}, m), pare::contract_violation);
   CHECK_THROWS_AS(applied(pare::zscore{scope::network}, m), pare::contract_violation);
-  CHECK_THROWS_AS(applied(pare::rank_of{scope::network}, m), pare::contract_violation);
+  CHECK_THROWS_AS(applied(pare::to_rank{scope::network}, m), pare::contract_violation);
   CHECK_THROWS_AS(applied(pare::lamp{}, m), pare::contract_violation);  // a negative score
 }
 
-TEST_CASE("lamp, rank_of: keep the order of removal within a layer, ties and all") {
+TEST_CASE("lamp, to_rank: keep the order of removal within a layer, ties and all") {
   for (auto const& m : samples(true))
     for (double const s : {0.1, 0.5, 0.77}) {
       auto const plain = pare::select(m, pare::unstructured{}, pare::sparsity{s});
       CHECK(pare::select(applied(pare::lamp{}, m), pare::unstructured{}, pare::sparsity{s}) == plain);
-      CHECK(pare::select(applied(pare::rank_of{}, m), pare::unstructured{}, pare::sparsity{s}) == plain);
+      CHECK(pare::select(applied(pare::to_rank{}, m), pare::unstructured{}, pare::sparsity{s}) == plain);
     }
 }
 
@@ -357,7 +357,7 @@ TEST_CASE("composition: needs the statistics of its parts, each once, and compet
   static_assert(std::same_as<right::needs, statistics<input_norms>>);
   static_assert(pare::default_scope<both>() == scope::row);
   static_assert(pare::default_scope<right>() == scope::matrix);
-  static_assert(pare::default_scope<decltype(pare::wanda{} | pare::rank_of{})>() == scope::row);
+  static_assert(pare::default_scope<decltype(pare::wanda{} | pare::to_rank{})>() == scope::row);
   static_assert(!pare::score_transform<magnitude>);
   static_assert(!pare::criterion<pare::row_share>);
   auto const w = three_by_four();
@@ -371,4 +371,36 @@ TEST_CASE("composition: needs the statistics of its parts, each once, and compet
 TEST_CASE("activation_norm: statistics of a layer with another number of inputs are a contract violation") {
   CHECK_THROWS_AS(pare::score(three_by_four(), pare::activation_norm{}, pare::activation_norm::needs(3)),
                   pare::contract_violation);
+}
+
+namespace {
+
+/// Scores by the share of the largest weight of all layers that it was shown.
+struct share_of_network {
+  using needs = pare::statistics<>;
+  float largest = 0.0f;
+
+  void look(pare::matrix_span<float const> w, needs const&) {
+    for (index_t i = 0; i < w.rows; ++i)
+      for (index_t j = 0; j < w.cols; ++j) largest = std::max(largest, std::abs(w(i, j)));
+  }
+  template <pare::matrix_view W>
+  void score(W const& weights, auto const&, pare::score_sink<float> out) const {
+    auto const w = pare::as_span(weights);
+    for (index_t i = 0; i < w.rows; ++i)
+      for (index_t j = 0; j < w.cols; ++j) out(i, j) = std::abs(w(i, j)) / largest;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("composition: a criterion that looks at the whole network is shown it through transforms, sums, products") {
+  auto const other = of({{8, -16}});
+  auto const w = of({{4, -8}});
+  auto by = (magnitude{} * (share_of_network{} | pare::power{1.0})) + magnitude{};
+  by.look(other.span(), pare::statistics<>{});
+  by.look(w.span(), pare::statistics<>{});
+  check(pare::score(w, by), {{4 + 1, 8 + 4}});
+  static_assert(!pare::detail::looks<decltype(magnitude{} + magnitude{}), pare::statistics<>>);
+  static_assert(!pare::detail::looks<decltype(magnitude{} | pare::row_share{}), pare::statistics<>>);
 }

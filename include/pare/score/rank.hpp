@@ -54,7 +54,7 @@ void rewrite_in_order(score_sink<float> s, std::vector<placed_score> const& orde
 
 /// rank / n with rank 0 for the lowest of the n scores of a pool; equal scores rank by position, so no two are equal
 /// (up to n = 2^24: beyond, neighbours can share a float). O(n log n).
-struct rank_of {
+struct to_rank {
   scope pool = scope::matrix;
 
   void apply(score_sink<float> scores) const {

@@ -31,16 +31,18 @@ struct both_statistics<statistics<A...>, statistics<B, Rest...>>
     : both_statistics<std::conditional_t<(std::same_as<A, B> || ...), statistics<A...>, statistics<A..., B>>,
                       statistics<Rest...>> {};
 
-/// Scores w by `first` and `second`, then out = combine(first's, second's). One more matrix of working memory.
-template <class Combine>
-void score_both(matrix_span<float const> w, auto const& stats, auto const& first, auto const& second,
-                score_sink<float> out, Combine combine) {
-  first.score(w, stats, out);
-  matrix<float> other(out.shape());
-  second.score(w, stats, other.span());
-  for (index_t i = 0; i < out.rows; ++i)
-    for (index_t j = 0; j < out.cols; ++j) out(i, j) = combine(out(i, j), other(i, j));
-}
+/// The criterion wants to be shown all layers before it scores one.
+template <class C, class Stats>
+concept looks = requires(C& c, matrix_span<float const> w, Stats const& stats) {
+  c.look(w, stats);
+};
+
+struct sum_of_scores {
+  static constexpr float of(float a, float b) noexcept { return a + b; }
+};
+struct product_of_scores {
+  static constexpr float of(float a, float b) noexcept { return a * b; }
+};
 
 }  // namespace detail
 
@@ -58,26 +60,17 @@ struct transformed {
     inner.score(as_span(w), stats, out);
     transform.apply(out);
   }
-};
-
-/// The sum of two criteria's scores. It competes where the first one does.
-template <criterion A, criterion B>
-struct score_sum {
-  static constexpr scope compares = default_scope<A>();
-  using needs = typename detail::both_statistics<typename A::needs, typename B::needs>::type;
-
-  A first{};
-  B second{};
-
-  template <matrix_view W>
-  void score(W const& w, auto const& stats, score_sink<float> out) const {
-    detail::score_both(as_span(w), stats, first, second, out, [](float a, float b) { return a + b; });
+  /// Shows the inner criterion a layer, where it looks at all before it scores one.
+  template <class Stats>
+  void look(matrix_span<float const> w, Stats const& stats) requires detail::looks<C, Stats> {
+    inner.look(w, stats);
   }
 };
 
-/// The product of two criteria's scores. It competes where the first one does.
-template <criterion A, criterion B>
-struct score_product {
+/// The scores of two criteria, added or multiplied. It needs what both need and competes where the first one does. One
+/// more matrix of working memory.
+template <criterion A, criterion B, class Combine>
+struct combined {
   static constexpr scope compares = default_scope<A>();
   using needs = typename detail::both_statistics<typename A::needs, typename B::needs>::type;
 
@@ -86,7 +79,18 @@ struct score_product {
 
   template <matrix_view W>
   void score(W const& w, auto const& stats, score_sink<float> out) const {
-    detail::score_both(as_span(w), stats, first, second, out, [](float a, float b) { return a * b; });
+    first.score(as_span(w), stats, out);
+    matrix<float> other(out.shape());
+    second.score(as_span(w), stats, other.span());
+    for (index_t i = 0; i < out.rows; ++i)
+      for (index_t j = 0; j < out.cols; ++j) out(i, j) = Combine::of(out(i, j), other(i, j));
+  }
+  /// Shows a layer to those of the two that look.
+  template <class Stats>
+  void look(matrix_span<float const> w,
+            Stats const& stats) requires(detail::looks<A, Stats> || detail::looks<B, Stats>) {
+    if constexpr (detail::looks<A, Stats>) first.look(w, stats);
+    if constexpr (detail::looks<B, Stats>) second.look(w, stats);
   }
 };
 
@@ -96,11 +100,11 @@ template <criterion C, score_transform T>
   return {inner, transform};
 }
 template <criterion A, criterion B>
-[[nodiscard]] constexpr score_sum<A, B> operator+(A first, B second) {
+[[nodiscard]] constexpr combined<A, B, detail::sum_of_scores> operator+(A first, B second) {
   return {first, second};
 }
 template <criterion A, criterion B>
-[[nodiscard]] constexpr score_product<A, B> operator*(A first, B second) {
+[[nodiscard]] constexpr combined<A, B, detail::product_of_scores> operator*(A first, B second) {
   return {first, second};
 }
 

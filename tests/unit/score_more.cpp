@@ -5,7 +5,7 @@
 #include <limits>
 #include <vector>
 
-#include <pare/score/cfsp.hpp>
+#include <pare/score/channel_norm.hpp>
 #include <pare/score/fpgm.hpp>
 #include <pare/score/jackpot_start.hpp>
 #include <pare/score/learned_score.hpp>
@@ -142,30 +142,30 @@ TEST_CASE("fpgm: of two equal filters that no other resembles the first one goes
   CHECK((by_norm(0, 0) && by_norm(1, 0) && !by_norm(2, 0) && by_norm(3, 0)));
 }
 
-TEST_CASE("cfsp: computed by hand") {
+TEST_CASE("channel_norm: computed by hand") {
   matrix<float> x(4, 2);  // norms 5, 1, 13, 0
   float const inputs[] = {3, 4, -1, 0, 5, -12, 0, 0};
   for (index_t i = 0; i < 8; ++i) x.data()[i] = inputs[i];
-  pare::cfsp::needs stats(4);
+  pare::channel_norm::needs stats(4);
   stats.add(x.span());
   auto const w = three_by_four();
-  check(columns(pare::score(w, pare::cfsp{}, stats)), {5, 1, 13, 0});
-  check(columns(pare::score(w, pare::cfsp{.exponent = 0.5}, stats)), {std::sqrt(5.0), 1, std::sqrt(13.0), 0});
-  check(columns(pare::score(w, pare::cfsp{.by = pare::cfsp::metric::wanda_base}, stats)),
+  check(columns(pare::score(w, pare::channel_norm{}, stats)), {5, 1, 13, 0});
+  check(columns(pare::score(w, pare::channel_norm{.exponent = 0.5}, stats)), {std::sqrt(5.0), 1, std::sqrt(13.0), 0});
+  check(columns(pare::score(w, pare::channel_norm{.by = pare::channel_norm::metric::wanda_base}, stats)),
         {5 * 3 / 3.0, 1 * 4 / 3.0, 13 * 5 / 3.0, 0});
-  check(columns(pare::score(w, pare::cfsp{.by = pare::cfsp::metric::mag_base}, stats)),
+  check(columns(pare::score(w, pare::channel_norm{.by = pare::channel_norm::metric::mag_base}, stats)),
         {std::sqrt(5.0), std::sqrt(8.0), std::sqrt(13.0), std::sqrt(20.0)});
-  CHECK_THROWS_AS(pare::score(w, pare::cfsp{}, pare::cfsp::needs(3)), pare::contract_violation);
+  CHECK_THROWS_AS(pare::score(w, pare::channel_norm{}, pare::channel_norm::needs(3)), pare::contract_violation);
 }
 
-TEST_CASE("cfsp: the published sum of shares is 3 / d_model times the activation norm, whatever the weights") {
+TEST_CASE("channel_norm: the published sum of shares is 3 / d_model times the activation norm, whatever the weights") {
   pare::random_source random(31);
   index_t const model = 6;
   index_t const hidden = 10;
   auto const down = random_matrix(random, {model, hidden});
   auto const up = random_matrix(random, {hidden, model});
   auto const gate = random_matrix(random, {hidden, model});
-  auto const stats = inputs_of<pare::cfsp::needs>(hidden);
+  auto const stats = inputs_of<pare::channel_norm::needs>(hidden);
   for (double const exponent : {1.0, 0.5}) {
     std::vector<double> published;
     for (index_t j = 0; j < hidden; ++j) {
@@ -187,14 +187,14 @@ TEST_CASE("cfsp: the published sum of shares is 3 / d_model times the activation
                 std::pow(norm, exponent) / double(model);
       published.push_back(mean);
     }
-    auto sums = columns(pare::score(down, pare::cfsp{.exponent = exponent}, stats));
+    auto sums = columns(pare::score(down, pare::channel_norm{.exponent = exponent}, stats));
     for (double& s : sums) s *= 3.0 / double(model);
     check(sums, published);
   }
   for (auto const& w : samples()) {
-    auto const s = inputs_of<pare::cfsp::needs>(w.cols());
-    CHECK(
-        pare::test::same_bits(pare::score(w, pare::cfsp{}, s), pare::score(matrix<float>(w.shape()), pare::cfsp{}, s)));
+    auto const s = inputs_of<pare::channel_norm::needs>(w.cols());
+    CHECK(pare::test::same_bits(pare::score(w, pare::channel_norm{}, s),
+                                pare::score(matrix<float>(w.shape()), pare::channel_norm{}, s)));
     std::vector<double> wanda, norms;
     for (index_t j = 0; j < w.cols(); ++j) {
       double sum = 0.0, squares = 0.0;
@@ -203,8 +203,8 @@ TEST_CASE("cfsp: the published sum of shares is 3 / d_model times the activation
       wanda.push_back(sum * s.get<pare::input_norms>().norm(j) / double(w.rows()));
       norms.push_back(std::sqrt(squares));
     }
-    check(columns(pare::score(w, pare::cfsp{.by = pare::cfsp::metric::wanda_base}, s)), wanda);
-    check(columns(pare::score(w, pare::cfsp{.by = pare::cfsp::metric::mag_base}, s)), norms);
+    check(columns(pare::score(w, pare::channel_norm{.by = pare::channel_norm::metric::wanda_base}, s)), wanda);
+    check(columns(pare::score(w, pare::channel_norm{.by = pare::channel_norm::metric::mag_base}, s)), norms);
   }
 }
 

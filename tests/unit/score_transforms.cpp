@@ -9,7 +9,7 @@
 #include <pare/score/activation_norm.hpp>
 #include <pare/score/box_filter.hpp>
 #include <pare/score/elementwise.hpp>
-#include <pare/score/lamp.hpp>
+#include <pare/score/lamp_share.hpp>
 #include <pare/score/magnitude.hpp>
 #include <pare/score/normalise.hpp>
 #include <pare/score/random_score.hpp>
@@ -174,14 +174,14 @@ TEST_CASE("zscore, min_max: computed by hand") {
   check(applied(pare::min_max{scope::row}, w), {{0.5, 0, 5.0 / 6, 1}, {0, 0, 0, 0}, {1, 1, 0, 1}});
 }
 
-TEST_CASE("to_rank, lamp: computed by hand, equal scores by position") {
+TEST_CASE("to_rank, lamp_share: computed by hand, equal scores by position") {
   auto const w = three_by_four();
   check(pare::score(w, magnitude{} | pare::to_rank{}), {{4 / 12.0, 5 / 12.0, 10 / 12.0, 11 / 12.0},
                                                         {0, 1 / 12.0, 2 / 12.0, 3 / 12.0},
                                                         {6 / 12.0, 7 / 12.0, 8 / 12.0, 9 / 12.0}});
   check(pare::score(w, magnitude{} | pare::to_rank{scope::row}),
         {{0, 0.25, 0.5, 0.75}, {0, 0.25, 0.5, 0.75}, {0, 0.25, 0.5, 0.75}});
-  check(pare::score(w, magnitude{} | pare::lamp{}),  // suffix sums 18, 17, 15, 13, 11, 9, 7, 4
+  check(pare::score(w, magnitude{} | pare::lamp_share{}),  // suffix sums 18, 17, 15, 13, 11, 9, 7, 4
         {{1 / 18.0, 2 / 17.0, 3 / 7.0, 1}, {0, 0, 0, 0}, {2 / 15.0, 2 / 13.0, 2 / 11.0, 2 / 9.0}});
 }
 
@@ -223,7 +223,7 @@ TEST_CASE("score transforms: are what their formulas say, on zeros, equal scores
       }
     check(applied(pare::box_filter{}, m), box);
   }
-  for (auto const& m : samples(true)) check(applied(pare::lamp{}, m), slow(m, scope::matrix, slow_lamp));
+  for (auto const& m : samples(true)) check(applied(pare::lamp_share{}, m), slow(m, scope::matrix, slow_lamp));
 }
 
 TEST_CASE("score transforms: write through any strides") {
@@ -254,7 +254,7 @@ TEST_CASE("score transforms: a NaN stays one, and so does all that is computed f
   CHECK(nans(applied(pare::zscore{}, m)) == all);
   CHECK(nans(applied(pare::min_max{}, m)) == all);
   CHECK(nans(applied(pare::to_rank{}, m)) == all);
-  CHECK(nans(applied(pare::lamp{}, m)) == all);
+  CHECK(nans(applied(pare::lamp_share{}, m)) == all);
   CHECK(nans(applied(pare::over_mean{}, m)) == all);
   CHECK(nans(applied(pare::zscore{scope::row}, m)) == row);
   CHECK(nans(applied(pare::min_max{scope::row}, m)) == row);
@@ -271,7 +271,7 @@ TEST_CASE("score transforms: an empty matrix has nothing to change") {
   for (extents const shape : {extents{0, 4}, extents{4, 0}}) {
     CHECK(applied(pare::zscore{scope::row}, matrix<float>(shape)).size() == 0);
     CHECK(applied(pare::to_rank{}, matrix<float>(shape)).size() == 0);
-    CHECK(applied(pare::lamp{}, matrix<float>(shape)).size() == 0);
+    CHECK(applied(pare::lamp_share{}, matrix<float>(shape)).size() == 0);
     CHECK(applied(pare::column_share{}, matrix<float>(shape)).size() == 0);
     CHECK(applied(pare::box_filter{}, matrix<float>(shape)).size() == 0);
   }
@@ -284,25 +284,25 @@ TEST_CASE("score transforms: settings without a meaning are a contract violation
   CHECK_THROWS_AS(applied(pare::sigmoid_of{0.0}, m), pare::contract_violation);
   CHECK_THROWS_AS(applied(pare::zscore{scope::network}, m), pare::contract_violation);
   CHECK_THROWS_AS(applied(pare::to_rank{scope::network}, m), pare::contract_violation);
-  CHECK_THROWS_AS(applied(pare::lamp{}, m), pare::contract_violation);  // a negative score
+  CHECK_THROWS_AS(applied(pare::lamp_share{}, m), pare::contract_violation);  // a negative score
 }
 
-TEST_CASE("lamp, to_rank: keep the order of removal within a layer, ties and all") {
+TEST_CASE("lamp_share, to_rank: keep the order of removal within a layer, ties and all") {
   for (auto const& m : samples(true))
     for (double const s : {0.1, 0.5, 0.77}) {
       auto const plain = pare::select(m, pare::unstructured{}, pare::sparsity{s});
-      CHECK(pare::select(applied(pare::lamp{}, m), pare::unstructured{}, pare::sparsity{s}) == plain);
+      CHECK(pare::select(applied(pare::lamp_share{}, m), pare::unstructured{}, pare::sparsity{s}) == plain);
       CHECK(pare::select(applied(pare::to_rank{}, m), pare::unstructured{}, pare::sparsity{s}) == plain);
     }
 }
 
-TEST_CASE("lamp: over a network, a layer keeps at least its highest weight") {
+TEST_CASE("lamp_share: over a network, a layer keeps at least its highest weight") {
   pare::random_source random(5);
   auto const large = random_matrix(random, {6, 6});
   auto small = random_matrix(random, {6, 6});
   for (index_t i = 0; i < small.size(); ++i) small.data()[i] *= 1e-4f;
-  auto const lamp = magnitude{} | pare::power{2.0} | pare::lamp{};
-  matrix<float> const scores[] = {pare::score(large, lamp), pare::score(small, lamp)};
+  auto const by = magnitude{} | pare::power{2.0} | pare::lamp_share{};
+  matrix<float> const scores[] = {pare::score(large, by), pare::score(small, by)};
   pare::matrix_span<float const> const spans[] = {scores[0].span(), scores[1].span()};
   auto const keep = pare::select_network(spans, pare::unstructured{}, pare::sparsity{70.0 / 72.0});
   CHECK(keep[0].count() == 1);

@@ -16,10 +16,10 @@ namespace pare::inline PARE_ABI {
 ///
 /// The published code updates its running variance with the mean that it has just overwritten and starts after the
 /// first sequence, so that its variances depend on the order of sequences; those here do not.
-struct flap {
+struct fluctuation {
   static constexpr scope compares = scope::matrix;
   using needs = statistics<input_moments>;
-  static constexpr char const* name() noexcept { return "flap"; }
+  static constexpr char const* name() noexcept { return "fluctuation"; }
 
   enum class metric {
     wifv,  // var_j sum_i W_ij^2 (default of paper and code)
@@ -34,7 +34,8 @@ struct flap {
   void score(W const& weights, auto const& stats, score_sink<float> out) const {
     auto const w = as_span(weights);
     input_moments const& moments = stats.template get<input_moments>();
-    PARE_EXPECTS(moments.features() == w.cols, "flap: the statistics are of a layer with another number of inputs");
+    PARE_EXPECTS(moments.features() == w.cols,
+                 "fluctuation: the statistics are of a layer with another number of inputs");
     detail::spread_over_columns(out, [&](index_t j) {
       double const c = channel(w, moments, j);
       return squared ? c * c : c;

@@ -18,10 +18,10 @@ namespace pare::inline PARE_ABI {
 /// `activation` gives, without the constant. Of the published code's other metrics, `one_a` and `three_w_one_a` are
 /// `activation` too (one_a with exponent 0.5); `wanda_base` and `mag_base` are those that read weights.
 /// Each weight of column j gets C_j / M: select with columns as units, any_pattern({M, 1}, 0, 0). O(M K).
-struct cfsp {
+struct channel_norm {
   static constexpr scope compares = scope::matrix;
   using needs = statistics<input_norms>;
-  static constexpr char const* name() noexcept { return "cfsp"; }
+  static constexpr char const* name() noexcept { return "channel_norm"; }
 
   enum class metric {
     activation,  // ||X_j||^c (the published default: `three_w_one_wa`)
@@ -36,7 +36,8 @@ struct cfsp {
   void score(W const& weights, auto const& stats, score_sink<float> out) const {
     auto const w = as_span(weights);
     input_norms const& norms = stats.template get<input_norms>();
-    PARE_EXPECTS(norms.features() == w.cols, "cfsp: the statistics are of a layer with another number of inputs");
+    PARE_EXPECTS(norms.features() == w.cols,
+                 "channel_norm: the statistics are of a layer with another number of inputs");
     detail::spread_over_columns(out, [&](index_t j) {
       switch (by) {
         case metric::wanda_base:

@@ -59,30 +59,36 @@ inline void invert_upper(Eigen::Ref<row_major> u) {
         return error{errc::not_finite, "calibration", "the Gram matrix of the inputs holds NaN or Inf"};
     mean += static_cast<double>(g(j, j) > 0.0f ? g(j, j) : 1.0f) / static_cast<double>(n);
   }
-  row_major reversed(n, n);
+  u.resize(n, n);
   for (; damping < 10.0; damping = std::max(damping, 1e-6) * 10.0) {
     for (index_t i = 0; i < n; ++i)
-      for (index_t j = 0; j < n; ++j) reversed(i, j) = g(n - 1 - i, n - 1 - j);
+      for (index_t j = 0; j <= i; ++j) u(i, j) = g(n - 1 - i, n - 1 - j);
     for (index_t j = 0; j < n; ++j) {
-      if (!(reversed(j, j) > 0.0f)) reversed(j, j) = 1.0f;
-      reversed(j, j) += static_cast<float>(damping * mean);
+      if (!(u(j, j) > 0.0f)) u(j, j) = 1.0f;
+      u(j, j) += static_cast<float>(damping * mean);
     }
-    Eigen::LLT<Eigen::Ref<row_major>> const llt(reversed);  // in place
-    if (llt.info() != Eigen::Success || !reversed.diagonal().allFinite()) continue;
-    u.resize(n, n);
-    for (index_t i = 0; i < n; ++i)
-      for (index_t j = 0; j < n; ++j) u(i, j) = i <= j ? reversed(n - 1 - i, n - 1 - j) : 0.0f;
+    Eigen::LLT<Eigen::Ref<row_major>> const llt(u);  // in place
+    if (llt.info() != Eigen::Success || !u.diagonal().allFinite()) continue;
+    std::reverse(u.data(), u.data() + u.size());  // rows and columns
+    for (index_t i = 0; i < n; ++i) std::fill_n(u.data() + i * n, i, 0.0f);
     invert_upper(u);
     return damping;
   }
   return error{errc::not_finite, "calibration", "the Gram matrix of the inputs has no Cholesky factor, however damped"};
 }
 
-/// What to tell the user of a damping that had to be raised; empty where it had not.
-[[nodiscard]] inline std::string damping_note(double asked, double used) {
-  if (used == asked) return {};
-  return "damping raised from " + std::to_string(asked) + " to " + std::to_string(used) +
-         ": the Gram matrix of the inputs is too close to singular";
+/// What to tell the user of a Gram matrix of too few samples, and of a damping that had to be raised; mostly empty.
+[[nodiscard]] inline std::string calibration_note(gram const& g, double asked, double used) {
+  index_t active = 0;
+  for (index_t j = 0; j < g.features(); ++j) active += g(j, j) > 0.0f ? 1 : 0;
+  std::string note;
+  if (g.samples() < active)
+    note = "calibrated on " + std::to_string(g.samples()) + " samples for " + std::to_string(active) +
+           " active inputs: where the samples say nothing, only the damping keeps the new weights close to the old";
+  if (used != asked)
+    note += (note.empty() ? "" : "; ") + ("damping raised from " + std::to_string(asked)) + " to " +
+            std::to_string(used) + ": the Gram matrix of the inputs is too close to singular";
+  return note;
 }
 
 }  // namespace pare::inline PARE_ABI::detail

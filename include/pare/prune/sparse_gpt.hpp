@@ -18,7 +18,8 @@ namespace pare::inline PARE_ABI {
 ///
 /// Inputs that never were active lose their weights' values (the mask keeps its exact counts). The published code
 /// removes k + 1 of a block by its threshold's `<=`, here exactly k are.
-/// O(K^3 + M K^2); working memory: W, 2.5 K^2 floats, and five times a block (M, 128).
+/// O(K^3 + M K^2); working memory beside the result: U in float, 4 K^2 bytes and half as much while it is found, and
+/// one block (M, 128).
 struct sparse_gpt {
   using needs = statistics<gram>;
   static constexpr char const* name() noexcept { return "sparsegpt"; }
@@ -38,7 +39,7 @@ struct sparse_gpt {
     PARE_EXPECTS(block_columns > 0, "sparse_gpt: a block has at least one column");
     detail::row_major u;
     PARE_TRY(double const used, detail::factor_inverse(g, damping, u));
-    pruned_weights out{matrix<float>(w), mask(w.shape(), true), detail::damping_note(damping, used)};
+    pruned_weights out{matrix<float>(w), mask(w.shape(), true), detail::calibration_note(g, damping, used)};
     for (index_t c = 0; c < w.cols; ++c)
       if (!(g(c, c) > 0.0f))
         for (index_t r = 0; r < w.rows; ++r) out.weights(r, c) = 0.0f;

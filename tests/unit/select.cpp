@@ -162,6 +162,23 @@ TEST_CASE("select: -Inf goes first, -0 and +0 are equal, Inf goes last") {
   }
 }
 
+TEST_CASE("select: scores of every size: the order of floats, whatever their bits") {
+  pare::random_source random(27);
+  for (extents const shape : {extents{1, 700}, extents{37, 19}, extents{64, 64}}) {
+    matrix<float> scores(shape);
+    for (index_t i = 0; i < shape.size(); ++i) {
+      auto bits = static_cast<std::uint32_t>(random.bits());
+      if (i % 3 == 0) bits &= 0x807fffffu;                           // denormals and zeros
+      if (i % 5 == 0) bits = (bits & 0x800007ffu) | 0x3f800000u;     // differ in the last bits only
+      if ((bits & 0x7f800000u) == 0x7f800000u) bits &= 0xff800000u;  // no NaN
+      scores.data()[i] = std::bit_cast<float>(bits);
+    }
+    for (double const s : fractions)
+      for (scope const where : {scope::row, scope::matrix})
+        CHECK(pare::select(scores, unstructured{}, sparsity(s), where) == by_definition(scores, {1, 1}, s, where));
+  }
+}
+
 TEST_CASE("select: scores are read through any strides") {
   pare::random_source random(25);
   auto const scores = pare::test::random_matrix(random, {12, 8});

@@ -77,19 +77,70 @@ template <network N, layer_pruner P, class Feed>
   return done;
 }
 
-/// The sparsity of each layer that will be pruned, by an allocator that looks at shapes only (uniform, erk), for
-/// prune_in_stages. Errors: those of layers_to_prune.
+namespace detail {
+
+/// N:M takes no allocation but uniform.
+template <budget_allocator A>
+[[nodiscard]] result<void> require_budget(any_pattern const& pattern) {
+  if (pattern.of() == 0 || std::same_as<A, uniform>) return {};
+  return error{errc::unsupported, "pattern " + to_string(pattern),
+               "N:M fixes the sparsity of every layer, so it takes no allocation but uniform"};
+}
+
+template <network N>
+[[nodiscard]] layer_info info_of(N const& net, std::size_t layer, any_pattern const& pattern) {
+  linear const& l = *net.layers()[layer];
+  return {l.name(),
+          l.tensor_shape(),
+          l.shape().size() / pattern.unit().size(),
+          {},
+          static_cast<index_t>(stage_of<N>(layer))};
+}
+
+}  // namespace detail
+
+/// The sparsity of each layer that will be pruned, for prune_in_stages, by an allocator that looks at no scores
+/// (uniform, erk, table, ...). The layers of a stage are a block of the allocator.
+/// Errors: those of layers_to_prune and of the allocator; N:M and an allocator that is not uniform.
 template <network N, budget_allocator A>
   requires(!A::needs_scores)
 [[nodiscard]] result<std::vector<sparsity>> share_out(N const& net, any_pattern const& pattern, sparsity target,
                                                       A const& budget, prune_settings const& settings = {}) {
   PARE_TRY(auto const chosen, layers_to_prune(net, settings));
+  PARE_TRY_VOID(detail::require_budget<A>(pattern));
   std::vector<layer_info> infos;
+  for (std::size_t const l : chosen) infos.push_back(detail::info_of(net, l, pattern));
+  return allocate(budget, infos, target);
+}
+
+/// The same by an allocator that compares scores (global, owl, lamp, flap): those that the criterion `by` gives the
+/// network as it is, with its statistics. What prunes afterwards may be another method, such as a solver.
+/// Errors: as above; a pattern that does not fit a layer; NaN or infinite weights or scores.
+/// O(weights) time; the scores of all chosen layers are held at once.
+template <network N, criterion C, budget_allocator A>
+[[nodiscard]] result<std::vector<sparsity>> share_out(N const& net, C const& by,
+                                                      calibration<typename C::needs> const& stats,
+                                                      any_pattern const& pattern, sparsity target, A const& budget,
+                                                      prune_settings const& settings = {}) {
+  auto const layers = net.layers();
+  PARE_EXPECTS(stats.size() == layers.size(), "share_out: the statistics are of another network");
+  PARE_TRY(auto const chosen, layers_to_prune(net, settings));
+  PARE_TRY_VOID(detail::require_budget<A>(pattern));
+  PARE_TRY_VOID(require_fit(pattern, net, chosen));
+  std::vector<layer_info> infos;
+  std::vector<matrix<float>> units;
   for (std::size_t const l : chosen) {
-    linear const& layer = *net.layers()[l];
-    infos.push_back({layer.name(), layer.tensor_shape(), layer.shape().size() / pattern.unit().size(), {}});
+    linear const& layer = *layers[l];
+    PARE_TRY_VOID(detail::require_finite(layer.weight(), layer.name(), "the weight"));
+    C scored = by;
+    if constexpr (requires { scored.seed; }) scored.seed += l;  // every layer draws its own random numbers
+    matrix<float> const scores = score(layer.weight(), scored, stats[l]);
+    PARE_TRY_VOID(detail::require_finite(scores.span(), layer.name(), "the score"));
+    units.push_back(unit_scores(scores.span(), pattern));
+    infos.push_back(detail::info_of(net, l, pattern));
+    infos.back().scores = units.back().span();
   }
-  return budget.allocate(infos, target);
+  return allocate(budget, infos, target);
 }
 
 }  // namespace pare::inline PARE_ABI

@@ -11,6 +11,7 @@
 #include <pare/core/math.hpp>
 #include <pare/core/progress.hpp>
 #include <pare/core/result.hpp>
+#include <pare/core/wildcard.hpp>
 #include <pare/nn/network.hpp>
 #include <pare/pattern/parse.hpp>
 #include <pare/score/criterion.hpp>
@@ -37,30 +38,6 @@ struct pruned_layer {
 
 namespace detail {
 
-/// `*` matches any run of characters, everything else itself. O(pattern * name) at worst.
-constexpr bool matches(std::string_view pattern, std::string_view name) noexcept {
-  std::size_t p = 0;
-  std::size_t star = std::string_view::npos;
-  std::size_t resume = 0;
-  std::size_t n = 0;
-  while (n < name.size()) {
-    if (p < pattern.size() && pattern[p] == '*') {
-      star = p++;
-      resume = n;
-    } else if (p < pattern.size() && pattern[p] == name[n]) {
-      ++p;
-      ++n;
-    } else if (star != std::string_view::npos) {
-      p = star + 1;
-      n = ++resume;
-    } else {
-      return false;
-    }
-  }
-  while (p < pattern.size() && pattern[p] == '*') ++p;
-  return p == pattern.size();
-}
-
 inline result<void> require_finite(matrix_span<float const> m, std::string const& where, char const* what) {
   for (index_t r = 0; r < m.rows; ++r)
     for (index_t c = 0; c < m.cols; ++c)
@@ -83,7 +60,7 @@ template <network N>
   for (std::size_t l = 0; l < layers.size(); ++l) {
     bool skipped = !settings.all_layers && net.keeps_dense_by_default(*layers[l]);
     for (std::size_t s = 0; s < settings.skip.size(); ++s)
-      if (detail::matches(settings.skip[s], layers[l]->name())) skipped = used[s] = true;
+      if (matches_wildcard(settings.skip[s], layers[l]->name())) skipped = used[s] = true;
     if (!skipped) chosen.push_back(l);
   }
   for (std::size_t s = 0; s < used.size(); ++s)
@@ -151,14 +128,18 @@ template <network N, criterion C, sparsity_pattern P, budget_allocator A = unifo
     scores.push_back(score(layer.weight(), scored, stats[l]));
     PARE_TRY_VOID(detail::require_finite(scores.back().span(), layer.name(), "the score"));
     extents const s = layer.shape();
-    infos.push_back({layer.name(), layer.tensor_shape(), s.size() / pattern.unit().size(), {}});
+    infos.push_back({layer.name(),
+                     layer.tensor_shape(),
+                     s.size() / pattern.unit().size(),
+                     {},
+                     static_cast<index_t>(stage_of<N>(l))});
     if constexpr (A::needs_scores) {
       units.push_back(unit_scores(scores.back().span(), pattern));
       infos.back().scores = units.back().span();
     }
   }
 
-  std::vector<sparsity> const shares = budget.allocate(infos, target);
+  PARE_TRY(std::vector<sparsity> const shares, allocate(budget, infos, target));
   std::vector<mask> masks;
   for (std::size_t i = 0; i < chosen.size(); ++i) {
     if (!settings.progress("select", static_cast<index_t>(i), std::ssize(chosen)))

@@ -70,6 +70,22 @@ void print_choices(char const* title, extents shape) {
   std::printf("\n");
 }
 
+constexpr char choices_text[] = R"(
+## What is chosen
+
+By the cost model, per number of columns and sparsity. `prepare` with `autotune` measures instead and can save what
+it finds (`pare/kernel/tuning.hpp`); `pare bench` shows where each pays on a machine, and with `--tune FILE` saves it:
+
+```c++
+pare::tuning table = pare::tuning::parse(pare::as_text(*pare::read_file("tuning.txt"))).value();
+auto const w = pare::prepare(format, {.columns = 128, .autotune = true, .choices = &table});
+pare::write_file_atomically("tuning.txt", pare::as_bytes(table.to_text())).value();
+```
+
+A layer that the table knows is not measured; one that it does not know is, and is added. Without `autotune` the
+cost model chooses for those. A table is for the machine that it was measured on.
+)";
+
 }  // namespace
 
 int main() {
@@ -81,10 +97,7 @@ int main() {
   std::vector<std::string> seen;
   format_list<float>::for_each([&]<class F>() { print_kernels<F>(seen); });
   print_kernels<quantised<128>>(seen);
-  std::printf(
-      "\n## What is chosen\n\nBy the cost model, per number of columns and sparsity. `prepare` with `autotune` "
-      "measures "
-      "instead; `pare bench`\nshows where each pays on a machine.\n");
+  std::printf("%s", choices_text);
   for (extents const shape : {extents{768, 768}, extents{4096, 4096}}) {
     print_choices<bitmap<float>>("f32, unstructured (and N:M)", shape);
     print_choices<bitmap<bf16>>("bf16, unstructured (and N:M)", shape);

@@ -2,7 +2,9 @@
 // pare bench: what each sparsity brings on this machine, and from which one on it pays.
 #include <charconv>
 #include <cstdio>
+#include <filesystem>
 #include <iostream>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -10,6 +12,8 @@
 #include <nlohmann/json.hpp>
 
 #include <pare/core/random.hpp>
+#include <pare/io/bytes.hpp>
+#include <pare/io/file.hpp>
 #include <pare/kernel/prepare.hpp>
 
 #include "cli/commands.hpp"
@@ -81,8 +85,9 @@ bench_row fastest_sparse(layer<T> const& w, double s, index_t columns) {
   return {s, p.name(), seconds_of_matmul(p, columns)};
 }
 
+/// `choices`: where what is fastest, dense or not, is added; may be none.
 template <class T>
-result<std::vector<measurement>> measure(bench_options const& o, std::vector<extents> const& shapes) {
+result<std::vector<measurement>> measure(bench_options const& o, std::vector<extents> const& shapes, tuning* choices) {
   program::progress_line line("bench");
   auto const total = static_cast<index_t>(shapes.size() * o.columns.size());
   std::vector<measurement> all;
@@ -98,6 +103,8 @@ result<std::vector<measurement>> measure(bench_options const& o, std::vector<ext
       for (double const s : o.sparsities) {
         if (!step()) return error{errc::cancelled, "bench", "interrupted"};
         m.rows.push_back(fastest_sparse(w, s, columns));
+        if (choices != nullptr)
+          static_cast<void>(prepare(w.pruned(s), {.columns = columns, .autotune = true, .choices = choices}));
       }
       // The speed-up grows with sparsity, so the break-even point lies where halving leads.
       double low = 0.0;
@@ -112,6 +119,16 @@ result<std::vector<measurement>> measure(bench_options const& o, std::vector<ext
     }
   }
   return all;
+}
+
+/// The table of a file; an empty one where there is no file yet.
+result<tuning> read_tuning(std::filesystem::path const& path) {
+  std::error_code failed;
+  if (!std::filesystem::exists(path, failed) && !failed) return tuning();
+  PARE_TRY(auto const text, read_file(path));
+  auto table = tuning::parse(as_text(text));
+  if (!table) return in(path.string(), table.error());
+  return table;
 }
 
 void print_json(bench_options const& o, std::vector<measurement> const& all) {
@@ -156,7 +173,18 @@ result<void> bench(bench_options const& o) {
     PARE_TRY(auto const shape, parse_shape(text));
     shapes.push_back(shape);
   }
-  PARE_TRY(auto const all, o.dtype == "bf16" ? measure<bf16>(o, shapes) : measure<float>(o, shapes));
+  tuning table;
+  std::optional<atomic_file> table_file;  // opened now, so that nothing is measured for a name that cannot be written
+  if (!o.tune.empty()) {
+    PARE_TRY(table, read_tuning(o.tune));
+    PARE_TRY(table_file, atomic_file::open(o.tune));
+  }
+  tuning* const choices = table_file ? &table : nullptr;
+  PARE_TRY(auto const all, o.dtype == "bf16" ? measure<bf16>(o, shapes, choices) : measure<float>(o, shapes, choices));
+  if (table_file) {
+    PARE_TRY_VOID(table_file->append(as_bytes(table.to_text())));
+    PARE_TRY_VOID(table_file->commit());
+  }
   if (o.json) {
     print_json(o, all);
   } else {

@@ -205,6 +205,9 @@ int main(int argc, char** argv) {
   bench_c->add_option("--dtype", bench_o.dtype, "Of the weights")
       ->check(CLI::IsMember({"f32", "bf16"}))
       ->capture_default_str();
+  bench_c->add_option("--tune", bench_o.tune,
+                      "Add the fastest operand for each shape, columns and sparsity to the tuning table in this file, "
+                      "for pare::prepare; what the table holds already stays");
   bench_c->add_flag("--json", bench_o.json, "Print one JSON object");
 
   try {

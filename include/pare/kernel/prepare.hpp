@@ -3,16 +3,18 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <chrono>
-#include <iterator>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <variant>
 
 #include <pare/kernel/matmul.hpp>
 #include <pare/kernel/registry.hpp>
+#include <pare/kernel/tuning.hpp>
 
 namespace pare::inline PARE_ABI {
 
@@ -22,7 +24,9 @@ struct prepare_options {
   double zero_inputs = 0.0;    // the fraction of the activations that is expected to be zero, in [0, 1]
   bool may_be_dense = true;    // false: keep a sparse form even where dense is expected to be faster
   bool autotune = false;       // measure the candidates on this machine instead of asking the cost model
-  std::string_view operand{};  // a name that prepared::name() gave: take this one (a choice that was saved)
+  std::string_view operand{};  // a name that prepared::name() gave: take this one, whatever else is said here
+  tuning* choices = nullptr;   // take what was chosen before, where it can be taken here; autotune adds what is new
+  execution_ref exec{};        // who will multiply, for autotune
 };
 
 /// A prepared operand: one of the operands of format F (see operands_of). Opaque, of this machine, never saved.
@@ -64,11 +68,11 @@ class prepared {
   operands operand_;
 };
 
-/// Seconds of one multiplication of w (an operand, a format or a prepared operand) with `columns` columns on the
-/// calling thread: the least of some calls, for about 10 ms. What w takes from memory is in the caches where it fits.
-/// `zero_inputs`: the fraction of x that is zero.
+/// Seconds of one multiplication of w (an operand, a format or a prepared operand) with `columns` columns on `exec`,
+/// the calling thread by default: the least of some calls, for about 10 ms. What w takes from memory is in the caches
+/// where it fits. `zero_inputs`: the fraction of x that is zero.
 template <class W>
-[[nodiscard]] double seconds_of_matmul(W const& w, index_t columns, double zero_inputs = 0.0) {
+[[nodiscard]] double seconds_of_matmul(W const& w, index_t columns, double zero_inputs = 0.0, execution_ref exec = {}) {
   using clock = std::chrono::steady_clock;
   matrix<float> x(w.shape().cols, columns);
   for (index_t i = 0; i < x.size(); ++i)
@@ -78,7 +82,7 @@ template <class W>
   double total = 0.0;
   for (int call = 0; call < 3 || (total < 0.01 && call < 1000); ++call) {
     auto const start = clock::now();
-    matmul(w, x, y);
+    matmul(w, x, y, identity{}, exec);
     double const seconds = std::chrono::duration<double>(clock::now() - start).count();
     if (call > 0) least = std::min(least, seconds);  // the first one meets cold caches
     total += seconds;
@@ -113,7 +117,8 @@ template <operand O>
   return shape;
 }
 
-/// Lays out the best of the operands: by the cost model, or measured among those within four times its best.
+/// Lays out the best of the operands: what the table of choices says, else by the cost model, or measured among those
+/// within four times its best.
 template <class... O, sparse_format F>
 [[nodiscard]] prepared<F> best_of(operand_list<O...>, F format, prepare_options const& options) {
   PARE_EXPECTS(options.zero_inputs >= 0.0 && options.zero_inputs <= 1.0,
@@ -122,24 +127,42 @@ template <class... O, sparse_format F>
                            .nnz = format.nnz(),
                            .columns = std::max<index_t>(options.columns, 1),
                            .live = 1.0 - options.zero_inputs};
-  double const cycles[] = {estimated_cycles<O>(format, on_its_machine<O>(shape), options)...};
-  double const least = *std::min_element(std::begin(cycles), std::end(cycles));
+  auto const estimate = [&](prepare_options const& o) {
+    return std::array{estimated_cycles<O>(format, on_its_machine<O>(shape), o)...};
+  };
+  auto const least_of = [](auto const& cycles) { return *std::min_element(cycles.begin(), cycles.end()); };
+  auto cycles = estimate(options);
+  bool measures = options.autotune;
+  tuned_layer layer;
+  if (options.choices != nullptr && options.operand.empty()) {
+    layer = layer_of(format, shape.columns, options.zero_inputs, options.exec.concurrency());
+    prepare_options known = options;
+    known.operand = options.choices->find(layer);
+    if (auto const chosen = estimate(known); !known.operand.empty() && least_of(chosen) < never) {
+      cycles = chosen;
+      measures = false;
+    }
+  }
+  double const least = least_of(cycles);
   PARE_EXPECTS(least < never, "prepare: no operand of this name can hold the format");
-  double const limit = options.autotune ? 4.0 * least : least;
+  double const limit = measures ? 4.0 * least : least;
   std::optional<prepared<F>> best;
   double best_seconds = never;
   bool as_it_is = false;  // moved in at the end, so that formats need not be copied
   std::size_t i = 0;
+  auto const seconds_of = [&](auto const& operand) {
+    return measures ? seconds_of_matmul(operand, shape.columns, options.zero_inputs, options.exec) : 0.0;
+  };
   auto const consider = [&]<class Operand>(std::type_identity<Operand>) {
-    if (cycles[i++] > limit || (!options.autotune && (best || as_it_is))) return;
+    if (cycles[i++] > limit || (!measures && (best || as_it_is))) return;
     if constexpr (std::same_as<Operand, F>) {
-      double const seconds = options.autotune ? seconds_of_matmul(format, shape.columns, options.zero_inputs) : 0.0;
+      double const seconds = seconds_of(format);
       if (seconds >= best_seconds) return;
       best_seconds = seconds;
       as_it_is = true;
     } else {
       Operand laid_out = lay_out<Operand>(format, machine_for<Operand>(), shape.columns);
-      double const seconds = options.autotune ? seconds_of_matmul(laid_out, shape.columns, options.zero_inputs) : 0.0;
+      double const seconds = seconds_of(laid_out);
       if (seconds >= best_seconds) return;
       best_seconds = seconds;
       as_it_is = false;
@@ -148,6 +171,10 @@ template <class... O, sparse_format F>
   };
   (consider(std::type_identity<O>{}), ...);
   if (as_it_is) best.emplace(std::move(format));
+  // The best one of some is not the best of all.
+  if (measures && options.choices != nullptr && options.operand.empty() && options.may_be_dense &&
+      is_operand_name(best->name()))
+    options.choices->set(std::move(layer), best->name());
   return std::move(*best);
 }
 
@@ -155,6 +182,10 @@ template <class... O, sparse_format F>
 
 /// Lays the elements of a format out for `options.columns` columns on this machine, as the operand that the cost model
 /// (or, with `autotune`, a measurement of some 10 ms a candidate) expects to be fastest. O(M K).
+///
+/// With `options.choices` a layer that the table knows (see layer_of) gets the operand that it names, and nothing is
+/// measured. An operand that cannot hold the format, or that is dense where that is forbidden, counts as not known.
+/// What is measured is added, in place of such a one, but not where dense operands were left out.
 /// Pre: `options.operand`, where it is given, names an operand that can hold the format.
 template <sparse_format F>
 [[nodiscard]] prepared<F> prepare(F format, prepare_options const& options = {}) {

@@ -101,7 +101,8 @@ int main(int argc, char** argv) {
   prune_c->add_option("-o,--out", prune_o.out, "The model folder to write")->required();
   prune_c
       ->add_option("-p,--pattern", prune_o.pattern,
-                   "unstructured:S, N:M (N of M stay) or blockRxC:S; S is the sparsity in [0, 1)")
+                   "unstructured:S, N:M (N of M stay), N:MxV (the same for V rows) or blockRxC:S; S is the "
+                   "sparsity in [0, 1)")
       ->required();
   std::vector<std::string> methods;
   for (pare::program::method_entry const& m : pare::program::methods) methods.emplace_back(m.name);
@@ -151,7 +152,7 @@ int main(int argc, char** argv) {
       ->delimiter(',')
       ->check(CLI::Range(0.0, 0.999999))
       ->capture_default_str();
-  compare_c->add_option("--pattern", compare_o.patterns, "unstructured, blockRxC or N:M")
+  compare_c->add_option("--pattern", compare_o.patterns, "unstructured, blockRxC, N:M or N:MxV")
       ->delimiter(',')
       ->capture_default_str();
   compare_c->add_option("--calib", compare_o.calibration, "Calibration data, as for prune");

@@ -90,6 +90,9 @@ TEST_CASE("parse_pattern: reads what people write") {
       {"2:4", {{1, 1}, 2, 4}, 0.5},
       {"1:32", {{1, 1}, 1, 32}, 1.0 - 1.0 / 32.0},
       {"31:32", {{1, 1}, 31, 32}, 1.0 / 32.0},
+      {"2:4x16", {{16, 1}, 2, 4}, 0.5},
+      {"1:4x1", {{1, 1}, 1, 4}, 0.75},
+      {"4:8x1024", {{1024, 1}, 4, 8}, 0.5},
       {"block4x1:0.8", {{4, 1}, 0, 0}, 0.8},
       {"block1x2:0", {{1, 2}, 0, 0}, 0.0},
       {"block1024x1024:0.1", {{1024, 1024}, 0, 0}, 0.1},
@@ -110,7 +113,12 @@ TEST_CASE("parse_pattern: reads back what to_string writes") {
     for (index_t n = 1; n < m; ++n) {
       std::string const text = std::to_string(n) + ":" + std::to_string(m);
       REQUIRE(pare::to_string(parse_pattern(text).value().pattern) == text);
+      REQUIRE(pare::to_string(parse_pattern(text + "x" + std::to_string(n + 1)).value().pattern) ==
+              text + "x" + std::to_string(n + 1));
     }
+  CHECK(pare::to_string(parse_pattern("2:4x1").value().pattern) == "2:4");
+  CHECK(pare::to_string(pare::n_of_m<2, 4, 16>{}) == "2:4x16");
+  CHECK(pare::to_string(any_pattern({1, 2}, 2, 4)) == "2:4x1x2");
 }
 
 TEST_CASE("parse_pattern: refuses everything else, and quotes it") {
@@ -127,6 +135,13 @@ TEST_CASE("parse_pattern: refuses everything else, and quotes it") {
                            "0x2:4",
                            "2;4",
                            "2:4x",
+                           "2:4x16x",
+                           "2:4x16:0.5",
+                           "2:4x-1",
+                           "2:4X16",
+                           "x16",
+                           "2x16",
+                           "2:4x99999999999999999999",
                            "two:four",
                            "99999999999999999999:4",
                            "2:18446744073709551620",
@@ -164,9 +179,26 @@ TEST_CASE("parse_pattern: refuses everything else, and quotes it") {
     CHECK(p.error().where == "pattern '" + std::string(text) + "'");
     CHECK_FALSE(p.error().what.empty());
   }
-  for (char const* text : {"4:4", "5:4", "0:4", "0:0", "16:33", "1:999999", "unstructured:1", "unstructured:1.0",
-                           "unstructured:2", "unstructured:0.99999999999999999", "block0x4:0.5", "block4x0:0.5",
-                           "block1x1:0.5", "block1025x1:0.5", "block1x999999:0.5", "block4x1:1", "block4x1:7.5"}) {
+  for (char const* text : {"4:4",
+                           "5:4",
+                           "0:4",
+                           "0:0",
+                           "16:33",
+                           "1:999999",
+                           "2:4x0",
+                           "2:4x1025",
+                           "4:4x16",
+                           "unstructured:1",
+                           "unstructured:1.0",
+                           "unstructured:2",
+                           "unstructured:0.99999999999999999",
+                           "block0x4:0.5",
+                           "block4x0:0.5",
+                           "block1x1:0.5",
+                           "block1025x1:0.5",
+                           "block1x999999:0.5",
+                           "block4x1:1",
+                           "block4x1:7.5"}) {
     INFO(text);
     auto const p = parse_pattern(text);
     REQUIRE_FALSE(p);
@@ -178,10 +210,10 @@ TEST_CASE("parse_pattern: refuses everything else, and quotes it") {
 TEST_CASE("parse_pattern: random texts give a legal pattern or an error") {
   pare::random_source random(5);
   std::string const letters = "0123456789:.x-unstructuredblock ";
-  char const* const starts[] = {"", "unstructured:", "block", "2:", "block4x"};
+  char const* const starts[] = {"", "unstructured:", "block", "2:", "block4x", "2:4x"};
   int accepted = 0;
   for (int i = 0; i < 20000; ++i) {
-    std::string text = starts[random.below(5)];
+    std::string text = starts[random.below(6)];
     for (index_t n = random.below(8); n > 0; --n)
       text += letters[static_cast<std::size_t>(random.below(random.uniform() < 0.7f ? 13 : std::ssize(letters)))];
     INFO(text);

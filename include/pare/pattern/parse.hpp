@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Patterns as people write them: "unstructured:0.5", "2:4", "block4x1:0.8".
+// Patterns as people write them: "unstructured:0.5", "2:4", "2:4x16", "block4x1:0.8".
 #pragma once
 
 #include <optional>
@@ -53,7 +53,8 @@ constexpr std::optional<double> whole_fraction(std::string_view text) noexcept {
 
 }  // namespace detail
 
-/// Parses "unstructured:S", "N:M" (N of M stay, N < M <= 32) or "blockRxC:S"; S is the sparsity, in [0, 1).
+/// Parses "unstructured:S", "N:M" (N of M inputs stay, N < M <= 32), "N:MxV" (the choice is shared by V outputs) or
+/// "blockRxC:S"; S is the sparsity, in [0, 1).
 [[nodiscard]] inline result<pattern_spec> parse_pattern(std::string_view text) {
   auto const refuse = [&](errc code, char const* rule) -> error {
     return {code, "pattern '" + std::string(text) + "'", rule};
@@ -78,12 +79,20 @@ constexpr std::optional<double> whole_fraction(std::string_view text) noexcept {
     bool const colon = rest.starts_with(':');
     if (colon) rest.remove_prefix(1);
     auto const m = detail::take_number(rest);
-    if (!n || !colon || !m || !rest.empty())
-      return refuse(
-          errc::malformed,
-          "expected unstructured:SPARSITY, N:M or blockRxC:SPARSITY (for example unstructured:0.5, 2:4, block4x1:0.8)");
+    std::optional<index_t> rows = 1;
+    if (rest.starts_with('x')) {
+      rest.remove_prefix(1);
+      rows = detail::take_number(rest);
+    }
+    if (!n || !colon || !m || !rows || !rest.empty())
+      return refuse(errc::malformed,
+                    "expected unstructured:SPARSITY, N:M, N:MxROWS or blockRxC:SPARSITY (for example unstructured:0.5, "
+                    "2:4, 2:4x16, block4x1:0.8)");
     if (*n < 1 || *n >= *m || *m > 32) return refuse(errc::out_of_range, "N:M keeps N of M inputs: 0 < N < M <= 32");
-    return pattern_spec{any_pattern({1, 1}, *n, *m), sparsity(1.0 - static_cast<double>(*n) / static_cast<double>(*m))};
+    if (*rows < 1 || *rows > 1024)
+      return refuse(errc::out_of_range, "the choice of N:M is shared by 1 to 1024 outputs that follow each other");
+    return pattern_spec{any_pattern({*rows, 1}, *n, *m),
+                        sparsity(1.0 - static_cast<double>(*n) / static_cast<double>(*m))};
   }
   if (!rest.starts_with(':'))
     return refuse(errc::malformed, "the sparsity is missing: write it behind a colon, as in unstructured:0.5");
@@ -95,9 +104,15 @@ constexpr std::optional<double> whole_fraction(std::string_view text) noexcept {
   return pattern_spec{pattern, sparsity(*s)};
 }
 
-/// The pattern as parse_pattern reads it, without the sparsity: "unstructured", "2:4", "block4x1".
+/// The pattern as parse_pattern reads it, without the sparsity: "unstructured", "2:4", "2:4x16", "block4x1". (N:M of
+/// units wider than an input, which parse_pattern does not know, is written "2:4x1x2".)
 [[nodiscard]] inline std::string to_string(any_pattern const& p) {
-  if (p.of() > 0) return std::to_string(p.keep()) + ":" + std::to_string(p.of());
+  std::string const rows = "x" + std::to_string(p.unit().rows);
+  if (p.of() > 0) {
+    std::string const text = std::to_string(p.keep()) + ":" + std::to_string(p.of());
+    if (p.unit().cols > 1) return text + rows + "x" + std::to_string(p.unit().cols);
+    return p.unit().rows > 1 ? text + rows : text;
+  }
   if (p.unit() == extents{1, 1}) return "unstructured";
   return "block" + std::to_string(p.unit().rows) + "x" + std::to_string(p.unit().cols);
 }

@@ -132,11 +132,21 @@ struct kernels_of<row_pairs<T>> {
   using spmm = row_pairs_spmm<T>;
   using list = kernel_list<spmm>;
 
-  /// A stored element costs half a cycle for each register of the panel, a row and 64 columns the trip of its sums.
+  /// A stored element costs half a cycle for each register of the panel; a row and 64 columns the trip of its sums, and
+  /// branches that are predicted wrong, because the loops of a pair of rows end elsewhere than those of the one before.
+  /// (Where one small layer is all that runs, the processor knows some ten thousand pairs by heart; not so in a
+  /// network.)
   static double cycles(matmul_shape const& s) noexcept {
-    double const element = s.vectors() < 2.0 ? 1.09 : s.vectors() < 4.0 ? 0.64 : 0.477;
+    struct costs {
+      double element, row;
+    };
+    costs const cost = s.vectors() < 2.0   ? costs{1.09, 0.046}
+                       : s.vectors() < 3.0 ? costs{0.415, 0.145}
+                       : s.vectors() < 4.0 ? costs{0.58, 0.055}
+                       : s.vectors() < 5.0 ? costs{0.5, 0.05}
+                                           : costs{0.477, 0.046};
     double const bytes = s.stored() * static_cast<double>(sizeof(T)) + 0.19 * s.size();
-    return detail::overlapped((s.stored() * element + 0.046 * s.size()) * s.vectors(), bytes);
+    return detail::overlapped((s.stored() * cost.element + cost.row * s.size()) * s.vectors(), bytes);
   }
 };
 
@@ -145,13 +155,14 @@ struct kernels_of<sliced_ell<T>> {
   using spmm = sliced_ell_spmm<T>;
   using list = kernel_list<spmm>;
 
-  /// A stored element costs 0.67 cycles for each register of the panel, a row and block of columns the trip of its
-  /// sums.
+  /// A stored element costs 0.67 cycles for each register of the panels, always two of them beyond the first; a row and
+  /// block of columns the trip of its sums.
   static double cycles(matmul_shape const& s) noexcept {
     bool const narrow = s.vectors() < 2.0;
     double const element = narrow ? 0.76 : s.target.has_32_registers ? 0.668 : 0.75;
     double const bytes = s.stored() * static_cast<double>(2 + sizeof(T));
-    double const work = (s.stored() * element + (narrow ? 0.026 : 0.015) * s.size()) * s.vectors();
+    double const vectors = narrow ? 1.0 : 2.0 * static_cast<double>(ceil_div(s.columns, 2 * s.target.lanes));
+    double const work = (s.stored() * element + (narrow ? 0.026 : 0.015) * s.size()) * vectors;
     return detail::overlapped(work, bytes) + 0.3 * detail::read_cycles(bytes);  // overlaps less than others
   }
 };

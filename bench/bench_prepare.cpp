@@ -74,7 +74,7 @@ void pack_row(benchmark::State& state, extents shape, index_t columns, bool toke
   matrix<float> panels(shape.cols, columns);
   contender own("own", [&] {
     for (index_t n = 0; n < columns; n += width)
-      detail::pack_panel<simd::default_arch>(view, n, width, width, 0, panels.data() + n * shape.cols);
+      detail::pack_panel<simd::default_arch>(view, 0, shape.cols, n, width, width, 0, panels.data() + n * shape.cols);
     benchmark::DoNotOptimize(panels.data());
   });
   std::vector<contender> others{dense_product(w.as_dense, columns)};

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <atomic>
+#include <chrono>
 #include <thread>
 #include <vector>
+
+#if defined(__linux__) && !defined(__ANDROID__)
+#include <sched.h>
+#endif
 
 #include <pare/kernel/matmul.hpp>
 #include <pare/kernel/thread_pool.hpp>
@@ -10,6 +15,7 @@
 #include "support/samples.hpp"
 
 using pare::execution_ref;
+using pare::extents;
 using pare::index_t;
 using pare::matrix;
 using pare::thread_pool;
@@ -64,6 +70,35 @@ TEST_CASE("thread_pool: survives many small pieces of work and being destroyed a
   for (int i = 0; i < 2000; ++i) good = good && runs_each_part_once(pool, i % 7);
   CHECK(good);
 }
+
+#if defined(__linux__) && !defined(__ANDROID__)
+TEST_CASE("thread_pool: a worker leaves the processor that the caller comes to") {
+  cpu_set_t allowed;
+  REQUIRE(sched_getaffinity(0, sizeof allowed, &allowed) == 0);
+  if (CPU_COUNT(&allowed) != 2) return;  // with more, a third one may be where the caller goes
+  thread_pool pool(2);
+  for (int move = 0; move < 3; ++move)
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+      if (!CPU_ISSET(cpu, &allowed)) continue;
+      cpu_set_t one;
+      CPU_ZERO(&one);
+      CPU_SET(cpu, &one);
+      REQUIRE(sched_setaffinity(0, sizeof one, &one) == 0);
+      std::atomic<int> arrived{0};
+      std::atomic<int> here{0};
+      auto const caller = std::this_thread::get_id();
+      // Each part waits for the other one, so that both threads take one.
+      auto const deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+      pool.parallel(2, [&](index_t) {
+        if (std::this_thread::get_id() != caller && sched_getcpu() == cpu) ++here;
+        ++arrived;
+        while (arrived < 2 && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+      });
+      CHECK(here == 0);
+    }
+  CHECK(sched_setaffinity(0, sizeof allowed, &allowed) == 0);
+}
+#endif
 
 TEST_CASE("thread_pool: calls from several threads wait for each other") {
   thread_pool pool(3);
@@ -121,6 +156,79 @@ TEST_CASE("matmul: asks an execution only for products worth it, and does not mi
     CHECK(pare::test::same_bits(y, expected));
     CHECK((exec.calls > 0) == (sparse.nnz() * n >= pare::detail::parallel_threshold));
   }
+}
+
+TEST_CASE("pack_panel: in parts it packs what it packs at once") {
+  using arch = pare::simd::default_arch;
+  pare::random_source random(94);
+  for (index_t const inputs : {0, 1, 63, 64, 65, 200})
+    for (index_t const block : {0, 64, 128})
+      for (bool const token_major : {false, true}) {
+        index_t const width = 32;
+        index_t const count = 21;
+        auto const values = pare::test::random_matrix(random, {inputs, 40});
+        matrix<float> const turned(values.span().transposed());
+        auto const x = token_major ? turned.span().transposed() : values.span();
+        auto const packed = [&](index_t parts) {
+          matrix<float> out(pare::detail::panel_rows(inputs, block), width);
+          for (index_t i = 0; i < out.size(); ++i) out.data()[i] = -7.0f;
+          index_t const step = pare::detail::panel_step(block);
+          index_t const steps = pare::ceil_div(inputs, step);
+          for (index_t p = parts; p-- > 0;) {
+            index_t const end = p + 1 < parts ? steps * (p + 1) / parts * step : inputs;
+            pare::detail::pack_panel<arch>(x, steps * p / parts * step, end, 5, count, width, block, out.data());
+          }
+          return out;
+        };
+        auto const whole = packed(1);
+        INFO(inputs << " inputs, blocks of " << block << ", token-major " << token_major);
+        for (index_t k = 0; k < inputs; ++k)
+          for (index_t j = 0; j < width; ++j)
+            REQUIRE(whole(pare::detail::panel_row(k, block), j) == (j < count ? x(k, 5 + j) : 0.0f));
+        for (index_t row = 0; row < whole.rows() && block != 0; row += block + 1)
+          for (index_t j = 0; j < width; ++j) REQUIRE(whole(row, j) == 0.0f);
+        for (index_t const parts : {2, 3})
+          if (parts <= pare::ceil_div(inputs, pare::detail::panel_step(block)))
+            REQUIRE(pare::test::same_bits(packed(parts), whole));
+      }
+}
+
+TEST_CASE("matmul: the same bits for any number of threads, both layouts, every operand for many columns") {
+  pare::random_source random(95);
+  extents const shape{530, 330};
+  auto const w = pare::test::random_matrix(random, shape);
+  auto const format = pare::compress<pare::bitmap<float>>(w, pare::test::random_mask(random, shape, 0.4f));
+  auto const wide = pare::test::random_matrix(random, {330, 140});
+  matrix<float> const tokens(wide.span().transposed());
+  auto const check = [&]<class O>() {
+    O const operand = pare::lay_out<O>(format, pare::machine_for<O>(), 140);
+    matrix<float> expected(530, 140);
+    pare::matmul(operand, wide, expected);
+    for (int const threads : {2, 3, 5}) {
+      INFO(O::name() << " on " << threads << " threads");
+      thread_pool pool(threads);
+      matrix<float> y(530, 140);
+      pare::matmul(operand, wide, y, pare::identity{}, pool);
+      REQUIRE(pare::test::same_bits(y, expected));
+      matrix<float> z(140, 530);
+      pare::matmul(operand, tokens.span().transposed(), z.span().transposed(), pare::identity{}, pool);
+      REQUIRE(pare::test::same_bits(matrix<float>(z.span().transposed()), expected));
+    }
+  };
+  pare::type_list<pare::row_pairs<float>, pare::sliced_ell<float>, pare::dense_tiles<float>>::for_each(check);
+}
+
+TEST_CASE("split_rows: equal blocks are shared out equally") {
+  // 16 blocks of rows that differ by little: two for each of eight runs, never three for one.
+  pare::random_source random(96);
+  extents const shape{4096, 128};
+  auto const keep = pare::test::random_mask(random, shape, 0.3f);
+  auto const format = pare::compress<pare::bitmap<float>>(pare::test::random_matrix(random, shape), keep);
+  pare::row_pairs<float> const w(format, pare::machine_for<pare::row_pairs<float>>());
+  REQUIRE(w.block_rows() == 256);
+  index_t ends[9];
+  REQUIRE(pare::detail::split_rows<pare::simd::default_arch>(w, 8, ends) == 8);
+  for (index_t i = 0; i <= 8; ++i) CHECK(ends[i] == 512 * i);
 }
 
 TEST_CASE("split_rows: runs follow each other, cover all rows, and are balanced on stored elements") {

@@ -45,7 +45,8 @@ template <operand O>
 }
 
 /// Rows [0, rows) cut into at most `parts` runs of about equal weight (stored elements, plus one for the row itself),
-/// at multiples of block_rows(w). Writes parts + 1 ends and returns the number of runs.
+/// at those multiples of block_rows(w) that come nearest (of blocks as heavy as the last one). Writes parts + 1 ends
+/// and returns the number of runs.
 template <class A, operand O>
 index_t split_rows(O const& w, index_t parts, index_t* ends) {
   index_t const rows = w.shape().rows;
@@ -66,8 +67,9 @@ index_t split_rows(O const& w, index_t parts, index_t* ends) {
   index_t weight = 0;
   ends[0] = 0;
   for (index_t r = 0; r < rows && part + 1 < parts; r += step) {
-    weight += weight_at(r);
-    if (weight * parts >= total * (part + 1)) ends[++part] = r + step < rows ? r + step : rows;
+    index_t const block = weight_at(r);
+    weight += block;
+    if ((2 * weight + block) * parts > 2 * total * (part + 1)) ends[++part] = r + step < rows ? r + step : rows;
   }
   if (ends[part] < rows) ends[++part] = rows;
   return part;
@@ -110,14 +112,23 @@ class panel_product {
     size_ = rows_ * (last * width_ + vectors(last) * lanes);
     packed_ = scratch<A>(0, size_ + (rounds ? panels() : 0));
   }
-  void pack(index_t panel) const noexcept {
+  /// Into so many parts, at most `most`, a panel may be cut to be packed.
+  [[nodiscard]] index_t packing_parts(index_t most) const noexcept {
+    index_t const steps = rounds ? 1 : ceil_div(x_.rows, panel_step(request_.block));
+    return steps < most ? (steps > 1 ? steps : 1) : most;
+  }
+  void pack(index_t panel, index_t part, index_t parts) const noexcept {
     float* const out = packed_ + panel * width_ * rows_;
     if constexpr (rounds) {
       bool const finite = pack_int8_panel<A, Kernel::group, Kernel::order>(
           x_, panel * width_, columns(panel), vectors(panel), reinterpret_cast<std::int8_t*>(out));
       packed_[size_ + panel] = finite ? 1.0f : 0.0f;
     } else {
-      pack_panel<A>(x_, panel * width_, columns(panel), vectors(panel) * lanes, request_.block, out);
+      index_t const step = panel_step(request_.block);
+      index_t const steps = ceil_div(x_.rows, step);
+      index_t const k0 = steps * part / parts * step;
+      index_t const k1 = part + 1 < parts ? steps * (part + 1) / parts * step : x_.rows;
+      pack_panel<A>(x_, k0, k1, panel * width_, columns(panel), vectors(panel) * lanes, request_.block, out);
     }
   }
   /// After all panels are packed; false where the kernel cannot multiply them.
@@ -258,7 +269,8 @@ void multiply_with(typename Kernel::operand const& w, matrix_span<float const> x
     detail::panel_product<Kernel, A, E> product(w, x, y, e);
     product.reserve();
     index_t const panels = product.panels();
-    share(panels, [&](index_t p) { product.pack(p); });
+    index_t const cuts = threads == 1 ? 1 : product.packing_parts(ceil_div(wanted, panels));
+    share(panels * cuts, [&](index_t i) { product.pack(i / cuts, i % cuts, cuts); });
     if (!product.look_at_panels()) {
       if constexpr (int8_spmm_kernel<Kernel>)
         multiply_with<generic_spmm<typename Kernel::operand>, A>(w, x, y, e, exec);

@@ -45,21 +45,25 @@ float* scratch(int slot, index_t floats) {
   return block == 0 ? k : k + k / block + 1;
 }
 
-/// Columns [first, first + count) of x (K, N) into a panel `width` floats wide, zeros behind them. count <= width;
-/// block is a multiple of 16. O(K width).
+/// Where the inputs of a panel may be cut, so that several threads can pack it: at multiples of this.
+[[nodiscard]] constexpr index_t panel_step(index_t block) noexcept { return block == 0 ? 64 : block; }
+
+/// Columns [first, first + count) and rows [k0, k1) of x (K, N) into a panel `width` floats wide, zeros behind them.
+/// count <= width; block is a multiple of 16; k0 and k1 are multiples of panel_step(block), or k1 = K.
+/// O((k1 - k0) width).
 template <class A>
-void pack_panel(matrix_span<float const> x, index_t first, index_t count, index_t width, index_t block,
-                float* out) noexcept {
+void pack_panel(matrix_span<float const> x, index_t k0, index_t k1, index_t first, index_t count, index_t width,
+                index_t block, float* out) noexcept {
   auto const clear = [&](index_t row, index_t column, index_t n) {
     if (n > 0) std::memset(out + row * width + column, 0, static_cast<std::size_t>(n) * sizeof(float));
   };
   if (block != 0) {
-    index_t const rows = panel_rows(x.rows, block);
-    for (index_t row = 0; row < rows; row += block + 1) clear(row, 0, width);
+    for (index_t k = k0; k < k1; k += block) clear(panel_row(k, block) - 1, 0, width);
+    index_t const rows = k1 < x.rows ? 0 : panel_rows(x.rows, block);
     for (index_t row = x.rows == 0 ? 0 : panel_row(x.rows - 1, block) + 1; row < rows; ++row) clear(row, 0, width);
   }
   if (x.col_stride == 1) {
-    for (index_t k = 0; k < x.rows; ++k) {
+    for (index_t k = k0; k < k1; ++k) {
       index_t const row = panel_row(k, block);
       std::memcpy(out + row * width, x.row(k) + first, static_cast<std::size_t>(count) * sizeof(float));
       clear(row, count, width - count);
@@ -70,21 +74,21 @@ void pack_panel(matrix_span<float const> x, index_t first, index_t count, index_
   constexpr index_t side = transpose_side<A>;
   static constexpr float zeros[side] = {};
   bool const whole = x.row_stride == 1 && width % side == 0;
-  index_t const turned = whole ? x.rows / side * side : 0;
-  for (index_t j0 = 0; j0 < width && turned > 0; j0 += side) {
+  index_t const turned = whole ? k0 + (k1 - k0) / side * side : k0;
+  for (index_t j0 = 0; j0 < width && turned > k0; j0 += side) {
     float const* rows[side];
-    for (index_t j = 0; j < side; ++j) rows[j] = j0 + j < count ? x.data + (first + j0 + j) * x.col_stride : zeros;
-    for (index_t k = 0; k < turned; k += side) {
+    for (index_t j = 0; j < side; ++j) rows[j] = j0 + j < count ? x.data + (first + j0 + j) * x.col_stride + k0 : zeros;
+    for (index_t k = k0; k < turned; k += side) {
       transpose_block<A>(rows, out + panel_row(k, block) * width + j0, width);
       for (index_t j = 0; j < side && j0 + j < count; ++j) rows[j] += side;
     }
   }
-  for (index_t k0 = turned; k0 < x.rows;
-       k0 += side) {  // the last rows, and strides both ways: small blocks stay cached
-    index_t const k1 = k0 + side < x.rows ? k0 + side : x.rows;
+  // The last rows, and strides both ways: small blocks stay cached.
+  for (index_t from = turned; from < k1; from += side) {
+    index_t const to = from + side < k1 ? from + side : k1;
     for (index_t j = 0; j < count; ++j)
-      for (index_t k = k0; k < k1; ++k) out[panel_row(k, block) * width + j] = x(k, first + j);
-    for (index_t k = k0; k < k1; ++k) clear(panel_row(k, block), count, width - count);
+      for (index_t k = from; k < to; ++k) out[panel_row(k, block) * width + j] = x(k, first + j);
+    for (index_t k = from; k < to; ++k) clear(panel_row(k, block), count, width - count);
   }
 }
 

@@ -9,7 +9,9 @@
 #include <type_traits>
 #include <vector>
 
-#if defined(__linux__)
+#if defined(__linux__) && !defined(__ANDROID__)
+#define PARE_PLACES_THREADS 1
+#include <pthread.h>
 #include <sched.h>
 #endif
 
@@ -21,7 +23,8 @@ namespace pare::inline PARE_ABI {
 /// An execution of `threads` threads, the calling one included. `parallel` may be called from several threads (calls
 /// wait for each other), but not from inside a body.
 ///
-/// Where it has as many threads as the program may use processors, each worker stays on one (Linux).
+/// Where it has as many threads as the program may use processors, each worker has one of its own (Linux), which
+/// changes only when the caller comes to run there.
 /// A thread that finds nothing to do looks again for some 50 microseconds before it sleeps: the layers of a network
 /// follow each other faster than a sleeper wakes. The caller waits for the parts, not for the workers: one that the
 /// system did not let run delays nothing.
@@ -30,12 +33,12 @@ class thread_pool {
   /// Pre: threads >= 0; 0, which std::thread says where it does not know, counts as 1.
   explicit thread_pool(int threads = static_cast<int>(std::thread::hardware_concurrency())) {
     PARE_EXPECTS(threads >= 0, "thread_pool: the number of threads must not be negative");
-    int const here = processor();
-    for (int i = 1; i < threads; ++i)
-      workers_.emplace_back([this, i, threads, here] {
-        take_place(i, threads, here);
-        serve();
-      });
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { serve(); });
+#if defined(PARE_PLACES_THREADS)
+    places_ = sched_getaffinity(0, sizeof allowed_, &allowed_) == 0 && CPU_COUNT(&allowed_) > 1 &&
+              threads >= CPU_COUNT(&allowed_);
+    place_workers();
+#endif
   }
   thread_pool(thread_pool const&) = delete;
   thread_pool& operator=(thread_pool const&) = delete;
@@ -56,6 +59,7 @@ class thread_pool {
       return;
     }
     std::lock_guard const one_call_at_a_time(calls_);
+    place_workers();
     auto const generation = generation_.load(std::memory_order_relaxed) + 1;
     call_.store([](void* b, index_t p) { (*static_cast<std::remove_reference_t<Body>*>(b))(p); },
                 std::memory_order_relaxed);
@@ -105,29 +109,23 @@ class thread_pool {
       if (left_.fetch_sub(1, std::memory_order_acq_rel) == 1) left_.notify_all();
     }
   }
-  static int processor() noexcept {
-#if defined(__linux__)
-    return sched_getcpu();
-#else
-    return -1;
-#endif
-  }
-  /// Where the pool takes all processors that the program may use, the i-th worker stays on the i-th after `here`, the
-  /// caller's: some systems (virtual machines with two processors among them) leave all threads on one otherwise.
-  static void take_place([[maybe_unused]] int i, [[maybe_unused]] int threads, [[maybe_unused]] int here) noexcept {
-#if defined(__linux__)
-    cpu_set_t allowed;
-    if (here < 0 || sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
-    int const all = CPU_COUNT(&allowed);
-    if (all < 2 || threads < all || !CPU_ISSET(here, &allowed)) return;
+  /// Where the pool takes all processors that the program may use, the i-th worker stays on the i-th after the one that
+  /// the caller runs on: some systems (virtual machines with two processors among them) leave all threads on one
+  /// otherwise, and move the caller to a processor of which a worker only waits.
+  void place_workers() noexcept {
+#if defined(PARE_PLACES_THREADS)
+    int const here = places_ ? sched_getcpu() : -1;
+    if (here == here_ || here < 0 || !CPU_ISSET(here, &allowed_)) return;
+    here_ = here;
     int cpu = here;
-    for (int step = 0; step < i % all; ++step) do
-        cpu = (cpu + 1) % CPU_SETSIZE;
-      while (!CPU_ISSET(cpu, &allowed));
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(cpu, &one);
-    sched_setaffinity(0, sizeof one, &one);
+    for (std::thread& worker : workers_) {
+      do cpu = (cpu + 1) % CPU_SETSIZE;
+      while (!CPU_ISSET(cpu, &allowed_));
+      cpu_set_t one;
+      CPU_ZERO(&one);
+      CPU_SET(cpu, &one);
+      pthread_setaffinity_np(worker.native_handle(), sizeof one, &one);
+    }
 #endif
   }
   void serve() {
@@ -148,6 +146,13 @@ class thread_pool {
   std::atomic<std::uint32_t> left_{0};
   std::atomic<call_type> call_{nullptr};
   std::atomic<void*> body_{nullptr};
+#if defined(PARE_PLACES_THREADS)
+  cpu_set_t allowed_{};  // when the pool was made
+  bool places_ = false;
+  int here_ = -1;  // where the caller was when workers were placed
+#endif
 };
 
 }  // namespace pare::inline PARE_ABI
+
+#undef PARE_PLACES_THREADS

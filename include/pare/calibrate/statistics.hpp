@@ -92,8 +92,8 @@ struct statistics : S... {
   template <class Corpus>
   static constexpr bool has_corpus = (std::same_as<typename detail::corpus_of<S>::type, Corpus> || ...);
   template <class Corpus>
-  static constexpr bool has_gradients_of = ((std::same_as<typename detail::corpus_of<S>::type, Corpus> &&
-                                             gradient_statistic<S>) || ...);
+  static constexpr bool has_gradients_of =
+      ((std::same_as<typename detail::corpus_of<S>::type, Corpus> && gradient_statistic<S>) || ...);
 
   statistics() requires(sizeof...(S) == 0) = default;
   /// Of a layer with weights (M, K).

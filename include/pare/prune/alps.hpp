@@ -104,29 +104,16 @@ struct alps {
     for (index_t first = 0; first < rows; first += at_once) f(first, std::min(at_once, rows - first));
   }
 
-  /// The support of the pattern that holds most of z's squares.
+  /// The support of the pattern that holds most of z's squares, without a copy of them.
   static void project(matrix<float> const& z, any_pattern const& pattern, sparsity target, mask& keep) {
-    extents const unit = pattern.unit();
-    keep.fill();
-    if (pattern.of() == 0) {
-      extents const units{z.rows() / unit.rows, z.cols() / unit.cols};
-      auto const score = [&](index_t row, index_t col) {
-        float sum = 0.0f;
-        for (index_t r = row * unit.rows; r < (row + 1) * unit.rows; ++r)
-          for (index_t c = col * unit.cols; c < (col + 1) * unit.cols; ++c) sum += z(r, c) * z(r, c);
-        return sum;
-      };
-      detail::for_each_lowest(units, target.removed_of(units.size()), score,
-                              [&](index_t r, index_t c) { detail::remove_unit(keep, r, c, unit); });
-      return;
-    }
-    matrix<float> squares(unit.rows, z.cols());  // of the rows that share a choice
-    for (index_t first = 0; first < z.rows(); first += unit.rows) {
-      for (index_t i = 0; i < squares.size(); ++i) squares.data()[i] = z.row(first)[i] * z.row(first)[i];
-      mask const chosen = select(squares, pattern);
-      for (index_t r = 0; r < unit.rows; ++r)
-        std::copy_n(chosen.row_words(r), chosen.words_per_row(), keep.row_words(first + r));
-    }
+    detail::made_rows squares(z.shape(), [&z](index_t first, matrix_span<float> out) {
+      for (index_t i = 0; i < out.rows; ++i)
+        for (index_t j = 0; j < out.cols; ++j) out(i, j) = z(first + i, j) * z(first + i, j);
+    });
+    keep = detail::select_units(squares, pattern.unit(), [&](auto& units) {
+      return pattern.of() > 0 ? detail::select_of_groups(units, pattern.keep(), pattern.of())
+                              : detail::select_lowest(units, target, scope::matrix);
+    });
   }
 
   /// Z = W on its support, V = 0: where the search starts.

@@ -42,7 +42,8 @@ struct d_pruner {
     matrix<float> const s = scores(w, stats, u);
     for (index_t i = 0; i < s.size(); ++i)
       if (!math::is_finite(s.data()[i])) return error{errc::not_finite, "scores", "a score is NaN or infinite"};
-    pruned_weights out{matrix<float>(w), mask(w.shape(), true), detail::damping_note(damping, used)};
+    pruned_weights out{matrix<float>(w), mask(w.shape(), true),
+                       detail::calibration_note(stats.template get<general_gram>(), damping, used)};
     if (pattern.of() > 0) {
       out.keep = select(s, pattern);
     } else {

@@ -28,7 +28,7 @@ namespace pare::inline PARE_ABI {
 /// All weights of the layer compete; every pattern. O(M K block^2); working memory: scores (M, K), 8 M K bytes for the
 /// diagonal, three blocks.
 struct wood_fisher {
-  using needs = fisher_blocks;
+  using needs = statistics<fisher_blocks>;
   static constexpr char const* name() noexcept { return "woodfisher"; }
 
   enum class update { summed, joint };

@@ -108,24 +108,24 @@ namespace detail {
 
 template <class Term>
 double reduce(index_t n, unit_scoring::reduction how, Term term) {
-  using reduction = unit_scoring::reduction;
+  using by = unit_scoring::reduction;
   double sum = 0.0;
   double largest = n > 0 ? term(0) : 0.0;
   for (index_t i = 0; i < n; ++i) {
     double const v = term(i);
-    sum += how == reduction::l2 ? v * v : v;
+    sum += how == by::l2 ? v * v : v;
     largest = std::max(largest, v);
   }
   switch (how) {
-    case reduction::sum:
+    case by::sum:
       return sum;
-    case reduction::mean:
+    case by::mean:
       return n > 0 ? sum / static_cast<double>(n) : 0.0;
-    case reduction::max:
+    case by::max:
       return largest;
-    case reduction::l2:
+    case by::l2:
       return std::sqrt(sum);
-    case reduction::abs_sum:
+    case by::abs_sum:
       return std::abs(sum);
   }
   return sum;
@@ -164,10 +164,10 @@ matrix_span<T> view_of(matrix_span<T> tensor, unit_slice const& s) {
   }
   auto const count = static_cast<index_t>(units.size());
   using normaliser = unit_scoring::normaliser;
-  using reduction = unit_scoring::reduction;
+  using by = unit_scoring::reduction;
   if (how.over_units != normaliser::none)
     for (auto& vector : of_member) {
-      double const divisor = detail::reduce(count, how.over_units == normaliser::l2 ? reduction::l2 : reduction::mean,
+      double const divisor = detail::reduce(count, how.over_units == normaliser::l2 ? by::l2 : by::mean,
                                             [&](index_t u) { return vector[static_cast<std::size_t>(u)]; });
       if (divisor != 0.0)
         for (double& v : vector) v /= divisor;

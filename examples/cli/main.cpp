@@ -106,14 +106,16 @@ int main(int argc, char** argv) {
       ->required();
   std::vector<std::string> methods;
   for (pare::program::method_entry const& m : pare::program::methods) methods.emplace_back(m.name);
+  std::vector<std::string> const allocations(std::begin(pare::program::allocation_names),
+                                             std::end(pare::program::allocation_names));
   prune_c
       ->add_option("-m,--method", prune_o.method, "How weights are chosen; all but magnitude and random need --calib")
       ->check(CLI::IsMember(methods))
       ->capture_default_str();
   prune_c
       ->add_option("--allocation", prune_o.allocation,
-                   "How layers share the budget; global compares scores on the dense network")
-      ->check(CLI::IsMember({"uniform", "global", "erk"}))
+                   "How layers share the budget; global, lamp, owl and flap compare scores on the dense network")
+      ->check(CLI::IsMember(allocations))
       ->capture_default_str();
   prune_c->add_option("--calib", prune_o.calibration,
                       "Calibration data: a text file, or images as for --data (their training part)");
@@ -158,7 +160,7 @@ int main(int argc, char** argv) {
   compare_c->add_option("--calib", compare_o.calibration, "Calibration data, as for prune");
   compare_c->add_option("--general", compare_o.general, "General data, as for prune");
   compare_c->add_option("--allocation", compare_o.allocation, "As for prune")
-      ->check(CLI::IsMember({"uniform", "global", "erk"}))
+      ->check(CLI::IsMember(allocations))
       ->capture_default_str();
   compare_c->add_option("--calib-limit", compare_o.calibration_limit, "As for prune")
       ->check(whole_number)

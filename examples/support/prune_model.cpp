@@ -6,14 +6,21 @@
 #include <iterator>
 #include <utility>
 
+#include <pare/allocate/er.hpp>
 #include <pare/allocate/erk.hpp>
+#include <pare/allocate/flap.hpp>
 #include <pare/allocate/global.hpp>
+#include <pare/allocate/lamp.hpp>
+#include <pare/allocate/owl.hpp>
+#include <pare/allocate/uniform_plus.hpp>
 #include <pare/nn/evaluate.hpp>
 #include <pare/nn/feed.hpp>
 #include <pare/nn/feed_gradients.hpp>
 #include <pare/prune/alps.hpp>
 #include <pare/prune/d_pruner.hpp>
+#include <pare/prune/dsnot.hpp>
 #include <pare/prune/sparse_gpt.hpp>
+#include <pare/prune/wood_fisher.hpp>
 #include <pare/score/gaprune.hpp>
 #include <pare/score/magnitude.hpp>
 #include <pare/score/obd.hpp>
@@ -40,25 +47,30 @@ namespace {
 template <bool Scores>
 struct named_allocator {
   static constexpr bool needs_scores = Scores;
-  std::function<std::vector<sparsity>(std::vector<layer_info> const&, sparsity)> share;
-  [[nodiscard]] std::vector<sparsity> allocate(std::vector<layer_info> const& layers, sparsity target) const {
+  std::function<result<std::vector<sparsity>>(std::vector<layer_info> const&, sparsity)> share;
+  [[nodiscard]] result<std::vector<sparsity>> allocate(std::vector<layer_info> const& layers, sparsity target) const {
     return share(layers, target);
   }
 };
 
-/// Calls `use` with the allocator of that name, a named_allocator. Error: none of that name.
+/// Calls `use` with the allocator of that name. Error: none of that name.
 template <class Use>
-auto with_allocator(std::string const& name, Use&& use) -> decltype(use(named_allocator<false>{})) {
+result<std::vector<pruned_layer>> with_allocator(std::string const& name, Use&& use) {
   auto const named = [&]<budget_allocator A>(A const& a) {
-    return use(named_allocator<A::needs_scores>{
-        [a](std::vector<layer_info> const& layers, sparsity target) { return a.allocate(layers, target); }});
+    return use(named_allocator<static_cast<bool>(A::needs_scores)>{
+        [a](std::vector<layer_info> const& layers, sparsity target) { return pare::allocate(a, layers, target); }});
   };
-  if (name == "uniform")
-    return use(named_allocator<false>{
-        [](std::vector<layer_info> const& layers, sparsity target) { return uniform{}.allocate(layers, target); }});
-  if (name == "global") return named(global{});
+  if (name == "uniform") return use(uniform{});
+  if (name == "uniform-plus") return named(uniform_plus{});
+  if (name == "er") return named(er{});
   if (name == "erk") return named(erk{});
-  return error{errc::unsupported, "allocation '" + name + "'", "expected uniform, global or erk"};
+  if (name == "global") return named(global{});
+  if (name == "lamp") return named(lamp{});
+  if (name == "owl") return named(owl{});
+  if (name == "flap") return named(flap{});
+  std::string known;
+  for (std::string_view const n : allocation_names) known += (known.empty() ? "" : ", ") + std::string(n);
+  return error{errc::unsupported, "allocation '" + name + "'", "expected one of " + known};
 }
 
 /// Runs the data through a network, and back where the statistics of the corpus need that.
@@ -106,7 +118,7 @@ result<void> collect_all(model const& m, Net const& net, calibration_data const&
   return {};
 }
 
-/// A method as a layer pruner.
+/// A criterion selects; all else is a layer pruner.
 template <class Method>
 auto as_layer_pruner(Method const& by) {
   if constexpr (layer_pruner<Method>) {
@@ -116,13 +128,27 @@ auto as_layer_pruner(Method const& by) {
   }
 }
 
-/// All at once where the scores of a criterion are compared between layers, or need more than a forward pass.
+/// Scored on the dense network and selected at once: criteria that need more than a forward pass, or nothing, and those
+/// whose scores are compared between layers.
 template <class Method, class Allocator>
 inline constexpr bool at_once = false;
 template <criterion Method, class Allocator>
 inline constexpr bool at_once<Method, Allocator> =
     Allocator::needs_scores || network_criterion<Method> || Method::needs::needs_gradients ||
     std::same_as<typename Method::needs, statistics<>>;
+
+/// The sparsity of each layer. Solvers give no scores that could be compared: those of Wanda on the dense network do.
+template <network Net, class Allocator>
+result<std::vector<sparsity>> shares_of(model const& m, Net const& net, Allocator const& allocator,
+                                        prune_request const& r, calibration_data const& data) {
+  if constexpr (Allocator::needs_scores) {
+    calibration<wanda::needs> stats(net);
+    PARE_TRY_VOID(collect<any_corpus>(m, net, *data.data, r, stats));
+    return share_out(net, wanda{}, stats, r.what.pattern, r.what.target, allocator, r.settings);
+  } else {
+    return share_out(net, r.what.pattern, r.what.target, allocator, r.settings);
+  }
+}
 
 template <network Net, class Method>
 result<std::vector<pruned_layer>> prune_by(model const& m, Net& net, Method const& by, prune_request const& r,
@@ -132,11 +158,8 @@ result<std::vector<pruned_layer>> prune_by(model const& m, Net& net, Method cons
       calibration<typename Method::needs> stats(net);
       PARE_TRY_VOID(collect_all(m, net, data, r, stats));
       return pare::prune(net, by, r.what.pattern, r.what.target, stats, allocator, r.settings);
-    } else if constexpr (A::needs_scores) {
-      return error{errc::unsupported, "allocation '" + r.allocation + "'",
-                   r.method + " gives no scores that could be compared between layers"};
     } else {
-      PARE_TRY(auto const shares, share_out(net, r.what.pattern, r.what.target, allocator, r.settings));
+      PARE_TRY(auto const shares, shares_of(m, net, allocator, r, data));
       auto const feed = [&](Net const& n, auto& stats) { return collect_all(m, n, data, r, stats); };
       return prune_in_stages(net, as_layer_pruner(by), r.what.pattern, shares, feed, r.stream, r.settings);
     }
@@ -152,11 +175,14 @@ auto with_method(prune_request const& r, Use&& use) {
   if (name == "wanda") return use(wanda{});
   if (name == "ria") return use(ria{});
   if (name == "taylor") return use(taylor{});
+  if (name == "taylor-sample") return use(taylor_by_sample{});
   if (name == "snip") return use(snip{});
   if (name == "obd") return use(obd{});
   if (name == "obd-position") return use(position_obd{});
   if (name == "sparsegpt") return use(sparse_gpt{});
   if (name == "sparsegpt-row") return use(sparse_gpt{.compares = sparse_gpt::pool::row});
+  if (name == "dsnot") return use(dsnot<>{});
+  if (name == "woodfisher") return use(wood_fisher{});
   if (name == "alps") return use(alps{});
   if (name == "d-pruner") return use(d_pruner{});
   if (name == "gaprune") return use(gaprune{});

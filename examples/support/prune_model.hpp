@@ -35,9 +35,12 @@ inline constexpr method_entry methods[] = {
     {"wanda", calibration_need::data},
     {"ria", calibration_need::data},
     {"taylor", calibration_need::data},
+    {"taylor-sample", calibration_need::data},
     {"snip", calibration_need::data},
     {"obd", calibration_need::data},
     {"obd-position", calibration_need::data},
+    {"dsnot", calibration_need::data},
+    {"woodfisher", calibration_need::data},
     {"sparsegpt", calibration_need::data},
     {"sparsegpt-row", calibration_need::data},
     {"alps", calibration_need::data},
@@ -49,11 +52,14 @@ inline constexpr method_entry methods[] = {
 /// The entry of that name. Error: none; the known names are listed.
 [[nodiscard]] result<method_entry> find_method(std::string_view name);
 
+inline constexpr std::string_view allocation_names[] = {"uniform", "uniform-plus", "er",  "erk",
+                                                        "global",  "lamp",         "owl", "flap"};
+
 /// A pruning job in words.
 struct prune_request {
   std::string method = "magnitude";
   pattern_spec what;
-  std::string allocation = "uniform";  // uniform, global, erk
+  std::string allocation = "uniform";  // one of allocation_names
   std::uint64_t seed = 0;              // of random
   calibration_stream stream = calibration_stream::pruned;
   index_t chunk = 0;  // bytes of a chunk of the calibration text
@@ -67,9 +73,9 @@ struct calibration_data {
 };
 
 /// Prunes the model's network. Criteria that need no gradients, and solvers, are calibrated and pruned stage by stage;
-/// criteria that read gradients or look at the whole network, and allocations that compare scores, all at once on the
-/// dense network. Errors: unknown names; data that is missing or of the wrong kind for the model; those of pare::prune
-/// and pare::prune_in_stages.
+/// criteria that read gradients or look at the whole network, and all with an allocation that compares scores, at once
+/// on the dense network. Solvers whose allocation compares scores share the budget by Wanda's. Errors: unknown names;
+/// data that is missing or of the wrong kind for the model; those of pare::prune and pare::prune_in_stages.
 [[nodiscard]] result<std::vector<pruned_layer>> prune(model& m, prune_request const& request,
                                                       calibration_data const& data);
 

@@ -73,6 +73,11 @@ TEST_CASE("taylor, snip: |g w| of the mean gradient, by hand") {
   CHECK(test::same_bits(s, expected));
   CHECK(test::same_bits(score(weights(), snip{}, stats), expected));
   CHECK(default_scope<snip>() == scope::network);
+  taylor_by_sample::needs magnitudes(weights().shape());
+  add(magnitudes, first_gradient());
+  add(magnitudes, second_gradient());  // mean of |g|: {1, 2, 2, 4}, {1, 1, 1, 0.5}, {4, 2, 0.5, 1}
+  CHECK(test::same_bits(score(weights(), taylor_by_sample{}, magnitudes),
+                        rows_of({{1, 4, 1, 0}, {4, 3, 1, 1}, {1, 2, 4, 0.5}})));
   auto const grows = score(weights(), taylor{.with_sign = true}, stats);
   auto const by_hand = rows_of({{-1, -2, 1, 0}, {4, -3, 0, -1}, {0, 2, -4, -0.5}});
   for (index_t i = 0; i < s.size(); ++i) CHECK(grows.data()[i] == by_hand.data()[i]);
@@ -287,10 +292,10 @@ TEST_CASE("d_pruner: against its formula with the inverse of the Hessian") {
       // u_jj^2 is the first entry of the inverse of what is left of H from column j on
       double const square = h.bottomRightCorner(6 - j, 6 - j).inverse()(0, 0);
       for (index_t i = 0; i < 4; ++i) {
-        auto const v = static_cast<double>(w(i, j));
-        auto const d = static_cast<double>(g(i, j));
-        double const refined = d + 2.0 * 100.0 * 0.03 * 0.03 * (v * v / square) * d * d;
-        expected(i, j) = static_cast<float>(std::abs(refined * v + 0.5 * d * d * v * v + (cubic ? v * v * v : 0.0)));
+        auto const m = std::abs(static_cast<double>(w(i, j)));
+        auto const d = std::abs(static_cast<double>(g(i, j)));
+        double const refined = d + 2.0 * 100.0 * 0.03 * 0.03 * (m * m / square) * d * d;
+        expected(i, j) = static_cast<float>(refined * m + 0.5 * d * d * m * m + (cubic ? m * m * m : 0.0));
       }
     }
     CHECK(done->keep == select(expected, unstructured{}, sparsity{0.5}));

@@ -40,15 +40,24 @@ inline void add_outer_products(matrix_span<float const> delta, matrix_span<float
   });
 }
 
-/// into += (delta^2) (x^2)^T, squared element by element: the sum of the squared gradients of N columns. Shapes, error
-/// and time as above, and squared copies of delta and x.
-inline void add_squared_outer_products(matrix_span<float const> delta, matrix_span<float const> x,
-                                       matrix<float>& into) {
+namespace detail {
+struct square {
+  static float of(float v) noexcept { return v * v; }
+};
+struct absolute_value {
+  static float of(float v) noexcept { return v < 0.0f ? -v : v; }
+};
+
+/// into += f(delta) f(x)^T, f multiplicative and applied element by element: the sum of f of the gradients of N
+/// columns. Shapes, error and time as above, and copies of delta and x.
+template <class Function>
+void add_outer_products_of(matrix_span<float const> delta, matrix_span<float const> x, matrix<float>& into) {
   matrix<float> d(delta);
   matrix<float> inputs(x);
-  for (index_t i = 0; i < d.size(); ++i) d.data()[i] *= d.data()[i];
-  for (index_t i = 0; i < inputs.size(); ++i) inputs.data()[i] *= inputs.data()[i];
+  for (index_t i = 0; i < d.size(); ++i) d.data()[i] = Function::of(d.data()[i]);
+  for (index_t i = 0; i < inputs.size(); ++i) inputs.data()[i] = Function::of(inputs.data()[i]);
   add_outer_products(d.span(), inputs.span(), into);
 }
+}  // namespace detail
 
 }  // namespace pare::inline PARE_ABI

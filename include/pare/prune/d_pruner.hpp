@@ -6,25 +6,25 @@
 #include <vector>
 
 #include <pare/calibrate/fisher.hpp>
-#include <pare/calibrate/gradient_mean.hpp>
 #include <pare/prune/damped_hessian.hpp>
 #include <pare/prune/layer_pruner.hpp>
 
 namespace pare::inline PARE_ABI {
 
-/// Scores a weight by the change of the domain's loss without it, to second order, where the loss is regularised by the
-/// weight's importance G for general data (SparseGPT's w^2 / [H^-1]_jj^2 of its Cholesky factor):
+/// Scores a weight by the change of the domain's loss without it, sample by sample, where the loss is regularised by
+/// the weight's importance G for general data (SparseGPT's w^2 / [H^-1]_jj^2 of its Cholesky factor):
 ///
-///     S = | g' w + F w^2 / 2 |,   g' = g + 2 lambda lr^2 G F
+///     S = |w| (E|g| + 2 lambda lr^2 G F) + F w^2 / 2
 ///
-/// with g the domain's mean gradient and F its diagonal Fisher information. Changes no weight.
+/// E|g|: the mean magnitude of the domain's gradients over samples, F their mean square. Changes no weight.
 ///
-/// The published code sums |g' w + (g' w)^2 / 2000 + w^3| over the steps of a fine-tuning, its constants included and
-/// the paper's remainder O(w^3) taken literally; `cubic` adds w^3 here too. Here there is no fine-tuning: g and F are
-/// means. Needs: the Gram matrix of the general corpus, 4 K^2 bytes, and 12 M K bytes of the domain's. O(K^3 + M K).
+/// The published code sums |g' w + (g' w)^2 / 2000 + w^3|, g' = g + 2 lambda lr^2 G g^2 / 1000, over the steps of a
+/// fine-tuning, its constants included and the paper's remainder O(w^3) taken literally; `cubic` adds |w|^3 here too.
+/// Here there is no fine-tuning, and the parts of a sample's sum are taken to have one sign.
+/// Needs: the Gram matrix of the general corpus, 4 K^2 bytes, and 16 M K bytes of the domain's. O(K^3 + M K).
 struct d_pruner {
   using general_gram = of<general_corpus, gram>;
-  using domain_gradient = of<domain_corpus, gradient_mean>;
+  using domain_gradient = of<domain_corpus, gradient_magnitude>;
   using domain_fisher = of<domain_corpus, fisher>;
   using needs = statistics<general_gram, domain_gradient, domain_fisher>;
 
@@ -69,18 +69,18 @@ struct d_pruner {
 
  private:
   [[nodiscard]] matrix<float> scores(matrix_span<float const> w, needs const& stats, detail::row_major const& u) const {
-    gradient_mean const& g = stats.template get<domain_gradient>();
+    gradient_magnitude const& g = stats.template get<domain_gradient>();
     fisher const& f = stats.template get<domain_fisher>();
     PARE_EXPECTS(g.shape() == w.shape() && f.shape() == w.shape() && u.rows() == w.cols,
                  "d_pruner: the statistics are of a layer of another shape");
     matrix<float> out(w.shape());
     for (index_t i = 0; i < w.rows; ++i)
       for (index_t j = 0; j < w.cols; ++j) {
-        auto const v = static_cast<double>(w(i, j));
+        auto const m = std::abs(static_cast<double>(w(i, j)));
         auto const diagonal = static_cast<double>(u(j, j));
-        double const general = v * v / (diagonal * diagonal);
+        double const general = m * m / (diagonal * diagonal);
         double const gradient = g(i, j) + 2.0 * lambda * learning_rate * learning_rate * general * f(i, j);
-        out(i, j) = static_cast<float>(std::abs(gradient * v + 0.5 * f(i, j) * v * v + (cubic ? v * v * v : 0.0)));
+        out(i, j) = static_cast<float>(gradient * m + 0.5 * f(i, j) * m * m + (cubic ? m * m * m : 0.0));
       }
     return out;
   }

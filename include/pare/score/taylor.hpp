@@ -31,6 +31,26 @@ struct taylor {
   }
 };
 
+/// S_ij = |w_ij| E|g_ij|: the mean over samples of how much the loss of a sample changes, to first order. Where a mean
+/// gradient is near 0, as at the end of training, it says what `taylor` cannot.
+struct taylor_by_sample {
+  static constexpr scope compares = scope::matrix;
+  using needs = statistics<gradient_magnitude>;
+  static constexpr char const* name() noexcept { return "taylor-sample"; }
+
+  template <matrix_view W>
+  void score(W const& weights, auto const& stats, score_sink<float> out) const {
+    auto const w = as_span(weights);
+    gradient_magnitude const& g = stats.template get<gradient_magnitude>();
+    PARE_EXPECTS(g.shape() == w.shape(), "taylor_by_sample: the gradients are of a layer of another shape");
+    for (index_t i = 0; i < w.rows; ++i)
+      for (index_t j = 0; j < w.cols; ++j) {
+        double const change = g(i, j) * static_cast<double>(w(i, j));
+        out(i, j) = static_cast<float>(change < 0.0 ? -change : change);
+      }
+  }
+};
+
 /// S_ij = |g_ij w_ij - F_ij w_ij^2 / 2|, F the diagonal Fisher information in the Hessian's place (`param_mix` of
 /// LLM-Pruner, whose code fails for attention layers).
 struct taylor_second_order {

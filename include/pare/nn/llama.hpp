@@ -77,6 +77,7 @@ class llama {
  private:
   friend class llama_session;
   friend class llama_tape;
+  friend struct llama_permutation;
 
   struct block {
     std::vector<float> attention_norm;

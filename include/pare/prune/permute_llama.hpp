@@ -64,9 +64,28 @@ inline void reorder_columns(linear& layer, std::vector<index_t> const& order) {
 }
 }  // namespace detail
 
-/// Reorders the feed-forward channels of every block, and the value channels within every key/value head, so that N:M
-/// keeps the most of down_proj's and o_proj's OBS scores (ASP's search, Pool & Yu 2021). gate, up and v are reordered
-/// with them, so that the network computes what it did; masks and biases move along. Then prune it.
+/// What only a friend of the network can move: the order of the residual stream.
+struct llama_permutation {
+  /// Position j of the residual stream holds what position order[j] did: embedding, norms, and all layers that read or
+  /// write it. The network computes what it did. Pre: a permutation of hidden_size.
+  static void reorder_hidden(llama& net, std::vector<index_t> const& order) {
+    if (!net.config_.tied) net.embedding_ = permute_columns(net.embedding_, order);
+    for (llama::block& b : net.blocks_) {
+      b.attention_norm = permuted(b.attention_norm, order);
+      b.feed_forward_norm = permuted(b.feed_forward_norm, order);
+      for (linear* reads : {&b.q, &b.k, &b.v, &b.gate, &b.up}) detail::reorder_columns(*reads, order);
+      for (linear* writes : {&b.o, &b.down}) detail::reorder_rows(*writes, order);
+    }
+    net.norm_ = permuted(net.norm_, order);
+    detail::reorder_columns(net.head_, order);
+  }
+};
+
+/// Reorders the channels of the residual stream, the feed-forward channels of every block, and the value channels
+/// within every key/value head, so that N:M keeps the most of the OBS scores of the layers that read them (ASP's
+/// search, Pool & Yu 2021). What writes them is reordered alike, so that the network computes what it did; masks and
+/// biases move along. Then prune it. save_pruned takes tensors that it is not given from the checkpoint as it was, so
+/// it cannot write such a network.
 ///
 /// stats:   the Gram matrices of the network as it is, which must be collected anew afterwards.
 /// Returns: how many times the score that N:M would have kept it keeps now, over all these matrices; at least 1.
@@ -76,6 +95,10 @@ template <sparsity_pattern P>
 [[nodiscard]] result<double> permute_channels(llama& net, P const& pattern, calibration<statistics<gram>> const& stats,
                                               permute_options const& options = {}, double damping = 0.01) {
   constexpr std::size_t v = 2, o = 3, gate = 4, up = 5, down = 6;  // in a block's layers
+  auto const reads_stream = [](std::size_t layer) {
+    std::size_t const kind = layer % llama::layers_per_block;
+    return kind != o && kind != down;
+  };
   head_layout const heads = net.config().heads;
   index_t const queries = heads.query_heads / heads.key_heads;  // that share a head's values
   if (pattern.of() == 0)
@@ -83,8 +106,8 @@ template <sparsity_pattern P>
   PARE_EXPECTS(stats.size() == std::as_const(net).layers().size(),
                "permute_channels: the statistics are of another network");
   for (linear const* l : std::as_const(net).layers())
-    if (std::string const& name = l->name(); name.find("down_proj") != std::string::npos && !fits(pattern, l->shape()))
-      return error{errc::pattern_misfit, "pattern " + to_string(any_pattern(pattern)), "it does not tile " + name};
+    if (!fits(pattern, l->shape()))
+      return error{errc::pattern_misfit, "pattern " + to_string(any_pattern(pattern)), "it does not tile " + l->name()};
   if (heads.size % pattern.of() != 0)
     return error{errc::pattern_misfit, "pattern " + to_string(any_pattern(pattern)),
                  "it does not tile the " + std::to_string(heads.size) + " channels of a head"};
@@ -92,6 +115,21 @@ template <sparsity_pattern P>
   auto const layers = out.layers();
   double before = 0.0;
   double after = 0.0;
+
+  index_t const hidden = net.config().hidden_size;
+  index_t rows = 0;
+  for (std::size_t l = 0; l + 1 < layers.size(); ++l)
+    if (reads_stream(l)) rows += layers[l]->shape().rows;
+  matrix<float> stream(rows, hidden);  // the scores of all layers that read the residual stream, below each other
+  index_t row = 0;
+  for (std::size_t l = 0; l + 1 < layers.size(); ++l) {
+    if (!reads_stream(l)) continue;
+    PARE_TRY(auto const scores, detail::obs_scores(*layers[l], stats[l].template get<gram>(), damping));
+    for (index_t i = 0; i < scores.rows(); ++i) std::copy_n(scores.row(i), hidden, stream.row(row++));
+  }
+  PARE_TRY(auto const of_stream, find_permutation(stream.span(), pattern, options));
+  before += of_stream.kept_before;
+  after += of_stream.kept_after;
   for (std::size_t first = 0; first + down < layers.size(); first += llama::layers_per_block) {
     PARE_TRY(auto const of_down,
              detail::obs_scores(*layers[first + down], stats[first + down].template get<gram>(), damping));
@@ -121,6 +159,7 @@ template <sparsity_pattern P>
     detail::reorder_columns(*layers[first + o], columns);
     detail::reorder_rows(*layers[first + v], values);
   }
+  llama_permutation::reorder_hidden(out, of_stream.order);
   net = std::move(out);
   return before > 0.0 ? after / before : 1.0;
 }

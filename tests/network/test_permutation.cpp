@@ -39,6 +39,7 @@ TEST_CASE("permute_channels: the network computes what it did, biases, masks and
                                  .layers = 2,
                                  .query_heads = 4,
                                  .key_heads = 2,
+                                 .head_size = 8,
                                  .tied = tied,
                                  .biases = !tied});
     auto net = test::load<llama>(f).value();

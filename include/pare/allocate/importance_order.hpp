@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // By the order of given importances: the least important layers lose most (the order that IST draws its layers by:
-// Yao et al. 2024, "Layer-wise importance matters", arXiv 2408.11772).
+// Yao et al. 2024, "Layer-wise importance matters", arXiv 2410.11772).
 #pragma once
 
 #include <utility>

@@ -42,7 +42,7 @@ run(2 "subcommand" "")
 run(2 "." frobnicate)
 run(2 "\"error\"" eval --json)
 run(2 "pattern" prune ${GLYPHS} -o out)
-run(2 "expected all, magnitude" compare ${GLYPHS} --methods frobnicate)
+run(2 "expected one of magnitude" compare ${GLYPHS} --methods frobnicate)
 run(2 "N:M" compare ${GLYPHS} --pattern 5:4)
 run(0 "\"accuracy\"" compare ${GLYPHS} --methods all --pattern unstructured,2:4 --sparsity 0.5 --data glyphs:500 --calib glyphs:200 --json)
 

@@ -63,6 +63,7 @@ struct compare_options {
   std::int64_t calibration_limit = 0;  // as for prune
   std::string allocation = "uniform";
   std::vector<std::string> skip;
+  std::string report;  // an HTML file to write; empty: none
   run_options run;
   bool json = false;
 };

@@ -11,6 +11,7 @@
 
 #include "cli/commands.hpp"
 #include "cli/run.hpp"
+#include "demo/report.hpp"
 #include "support/terminal.hpp"
 
 namespace pare::cli {
@@ -23,6 +24,7 @@ struct row {
   double sparsity = 0.0;
   double value = 0.0;    // perplexity or accuracy
   double seconds = 0.0;  // of calibrating and pruning
+  index_t bytes = 0;     // of the weights that are left
 };
 
 /// The methods that are named; for `all` those that the corpora are there for, in their order. Errors: unknown names.
@@ -57,6 +59,24 @@ result<std::vector<std::pair<std::string, pattern_spec>>> targets_of(compare_opt
     }
   }
   return out;
+}
+
+index_t bytes_of(any_network const& net) {
+  return static_cast<index_t>(std::visit([](auto const& n) { return count_weights(n); }, net).bytes);
+}
+
+/// The rows as an HTML page with a chart. Speed is not measured here, so its columns stay empty.
+result<void> write_page(compare_options const& o, program::model const& m, program::evaluation const& dense,
+                        std::vector<row> const& rows) {
+  constexpr double none = std::numeric_limits<double>::quiet_NaN();
+  demo::report page;
+  page.title = "pare compare: " + o.model;
+  page.environment = std::string(kind(m.network)) + "; allocation " + o.allocation + "; calibrated on " + o.calibration;
+  page.summary = "All methods saw the same calibration data and were measured on the same data, in one shot.";
+  page.measure = dense.is_perplexity ? demo::quality_measure::perplexity : demo::quality_measure::accuracy;
+  page.dense = {"dense", "", 0.0, dense.value, bytes_of(m.network), none, none};
+  for (row const& r : rows) page.rows.push_back({r.method, r.pattern, r.sparsity, r.value, r.bytes, none, none});
+  return demo::write_report(o.report, page);
 }
 
 }  // namespace
@@ -99,11 +119,12 @@ result<void> compare(compare_options const& o) {
       double const seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
       auto const e = measure(pruned);
       if (!e && e.error().code != errc::not_finite) return e.error();
-      rows.push_back(
-          {method, pattern, spec.target.value, e ? e->value : std::numeric_limits<double>::infinity(), seconds});
+      rows.push_back({method, pattern, spec.target.value, e ? e->value : std::numeric_limits<double>::infinity(),
+                      seconds, bytes_of(pruned.network)});
     }
   line.clear();
 
+  if (!o.report.empty()) PARE_TRY_VOID(write_page(o, m, dense, rows));
   char const* const measured = dense.is_perplexity ? "perplexity" : "accuracy";
   if (o.json) {
     nlohmann::json out{

@@ -167,6 +167,7 @@ int main(int argc, char** argv) {
       ->type_name("N");
   compare_c->add_option("--skip", compare_o.skip,
                         "Leave layers of this name dense; * matches anything; may be repeated");
+  compare_c->add_option("--report", compare_o.report, "Also write the table and its charts to this HTML file");
   add_run_options(*compare_c, compare_o.run);
   compare_c->add_flag("--json", compare_o.json, "Print one JSON object");
   compare_c->footer(

@@ -44,7 +44,10 @@ run(2 "\"error\"" eval --json)
 run(2 "pattern" prune ${GLYPHS} -o out)
 run(2 "expected one of magnitude" compare ${GLYPHS} --methods frobnicate)
 run(2 "N:M" compare ${GLYPHS} --pattern 5:4)
-run(0 "\"accuracy\"" compare ${GLYPHS} --methods all --pattern unstructured,2:4 --sparsity 0.5 --data glyphs:500 --calib glyphs:200 --json)
+run(0 "\"accuracy\"" compare ${GLYPHS} --methods all --pattern unstructured,2:4 --sparsity 0.5 --data glyphs:500 --calib glyphs:200
+    --report compare.html --json)
+file(READ ${SCRATCH}/compare.html page)
+expect("the page of a comparison shows its rows" page MATCHES "woodfisher" AND page MATCHES "<svg")
 
 # The break-even sparsity of a small layer.
 run(0 "pays from" bench --shape 64x128 --columns 16 --sparsity 0.5)

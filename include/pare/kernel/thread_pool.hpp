@@ -61,10 +61,13 @@ class thread_pool {
     std::lock_guard const one_call_at_a_time(calls_);
     place_workers();
     auto const generation = generation_.load(std::memory_order_relaxed) + 1;
+    // No exchange of a ticket of the last generation succeeds from here on, so that who has seen the new parts, and
+    // only then looks whether his part is among them, does nothing.
+    ticket_.store(std::uint64_t{generation} << 32 | 0xffffffffu, std::memory_order_relaxed);
     call_.store([](void* b, index_t p) { (*static_cast<std::remove_reference_t<Body>*>(b))(p); },
                 std::memory_order_relaxed);
     body_.store(const_cast<void*>(static_cast<void const*>(&body)), std::memory_order_relaxed);
-    parts_.store(static_cast<std::uint64_t>(parts), std::memory_order_relaxed);
+    parts_.store(static_cast<std::uint64_t>(parts), std::memory_order_release);
     left_.store(static_cast<std::uint32_t>(parts), std::memory_order_relaxed);
     ticket_.store(std::uint64_t{generation} << 32, std::memory_order_release);
     generation_.store(generation, std::memory_order_release);
@@ -101,7 +104,7 @@ class thread_pool {
     for (;;) {
       std::uint64_t ticket = ticket_.load(std::memory_order_acquire);
       std::uint64_t const part = ticket & 0xffffffffu;
-      if (ticket >> 32 != generation || part >= parts_.load(std::memory_order_relaxed)) return;
+      if (ticket >> 32 != generation || part >= parts_.load(std::memory_order_acquire)) return;
       call_type const call = call_.load(std::memory_order_relaxed);
       void* const body = body_.load(std::memory_order_relaxed);
       if (!ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel)) continue;

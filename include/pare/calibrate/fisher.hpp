@@ -24,13 +24,13 @@ class sample_moment {
     }
   }
   void add_gradient(matrix_span<float const> gradient) {
-    PARE_EXPECTS(gradient.shape() == shape(), "fisher: the gradient must have the weights' shape");
+    PARE_EXPECTS(gradient.shape() == shape(), "gradient moments: the gradient must have the weights' shape");
     matrix<float>& sample = open();
     for (index_t i = 0; i < gradient.rows; ++i)
       for (index_t j = 0; j < gradient.cols; ++j) sample(i, j) += gradient(i, j);
   }
   void close(index_t positions) {
-    PARE_EXPECTS(positions > 0, "fisher: a sample has at least one position");
+    PARE_EXPECTS(positions > 0, "gradient moments: a sample has at least one position");
     matrix<float>& sample = open();
     float const share = 1.0f / static_cast<float>(positions);
     for (index_t i = 0; i < sum_.size(); ++i) {
@@ -40,7 +40,7 @@ class sample_moment {
     ++samples_;
   }
   void merge(sample_moment const& other) {
-    PARE_EXPECTS(other.shape() == shape(), "fisher: both must be of weights of the same shape");
+    PARE_EXPECTS(other.shape() == shape(), "gradient moments: both must be of weights of the same shape");
     for (index_t i = 0; i < sum_.size(); ++i) sum_.data()[i] += other.sum_.data()[i];
     samples_ += other.samples_;
   }

@@ -15,6 +15,25 @@
 
 namespace pare::inline PARE_ABI {
 
+namespace detail {
+/// How sequences that start with BOS are cut: into windows of at most so many predicted tokens.
+struct token_windows {
+  index_t per_window = 0;
+  index_t all = 0;      // predicted tokens
+  index_t longest = 0;  // predicted tokens of the longest window
+};
+/// Error: no token to predict.
+inline result<token_windows> windows_of(llama const& net, std::span<std::vector<int> const> sequences) {
+  token_windows w{std::max<index_t>(net.config().max_positions - 1, 1)};
+  for (std::vector<int> const& s : sequences) {
+    w.all += std::max<index_t>(std::ssize(s) - 1, 0);
+    w.longest = std::max(w.longest, std::min(std::ssize(s) - 1, w.per_window));
+  }
+  if (w.all == 0) return error{errc::missing, "calibration text", "expected at least one token to predict, found none"};
+  return w;
+}
+}  // namespace detail
+
 /// Runs a language model over sequences of tokens, each of which starts with BOS; what is longer than the context is
 /// cut into windows that start with BOS again, as perplexity does. The output layer sees the last position of a window
 /// only, all other layers see every position but a sequence's last token, which predicts nothing.
@@ -22,14 +41,8 @@ namespace pare::inline PARE_ABI {
 template <class Tap>
 [[nodiscard]] result<void> feed(llama const& net, std::span<std::vector<int> const> sequences, Tap&& tap,
                                 progress report = {}) {
-  index_t const per_window = std::max<index_t>(net.config().max_positions - 1, 1);
-  index_t all = 0;
-  index_t longest = 0;
-  for (std::vector<int> const& s : sequences) {
-    all += std::max<index_t>(std::ssize(s) - 1, 0);
-    longest = std::max(longest, std::min(std::ssize(s) - 1, per_window));
-  }
-  if (all == 0) return error{errc::missing, "calibration text", "expected at least one token to predict, found none"};
+  PARE_TRY(auto const windows, detail::windows_of(net, sequences));
+  auto const [per_window, all, longest] = windows;
   llama_session session(net, longest);
   matrix<float> logits(1, net.config().vocab_size);
   std::vector<int> window;

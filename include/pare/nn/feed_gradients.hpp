@@ -9,6 +9,7 @@
 
 #include <pare/core/progress.hpp>
 #include <pare/nn/backward.hpp>
+#include <pare/nn/feed.hpp>
 
 namespace pare::inline PARE_ABI {
 
@@ -27,14 +28,8 @@ void close_sample(Tap& tap, index_t positions) {
 template <gradient_tap Tap>
 [[nodiscard]] result<double> feed_gradients(llama const& net, std::span<std::vector<int> const> sequences, Tap&& tap,
                                             progress report = {}) {
-  index_t const per_window = std::max<index_t>(net.config().max_positions - 1, 1);
-  index_t all = 0;
-  index_t longest = 0;
-  for (std::vector<int> const& s : sequences) {
-    all += std::max<index_t>(std::ssize(s) - 1, 0);
-    longest = std::max(longest, std::min(std::ssize(s) - 1, per_window));
-  }
-  if (all == 0) return error{errc::missing, "calibration text", "expected at least one token to predict, found none"};
+  PARE_TRY(auto const windows, detail::windows_of(net, sequences));
+  auto const [per_window, all, longest] = windows;
   llama_tape tape(net, longest + 1);
   matrix<float> logits(longest + 1, net.config().vocab_size);
   std::vector<int> window;

@@ -178,16 +178,19 @@ using compiled_arch = std::conditional_t<std::is_same_v<A, simd::best_arch>, sim
 /// What an operand must be laid out for, so that matmul without an architecture multiplies with it.
 template <class Operand>
 [[nodiscard]] machine machine_for() {
+  machine target = simd::machine_of<simd::default_arch>;
 #if defined(PARE_DISPATCH)
-  if constexpr (detail::is_dispatched<simd::best_arch, Operand>) return active_kernels().target;
+  if constexpr (detail::is_dispatched<simd::best_arch, Operand>) target = active_kernels().target;
 #endif
-  return simd::machine_of<simd::default_arch>;
+  target.spreads_by_loads = target.expands && simd::spreads_by_loads<simd::default_arch>();
+  return target;
 }
 
 namespace detail {
 
-/// y = e(W x) with the chosen kernels, which know layer_epilogue. Where e cannot be written as one, the product waits in
-/// working memory of this thread, and e is applied by the baseline; not in y, because e may read there (see residual).
+/// y = e(W x) with the chosen kernels, which know layer_epilogue. Where e cannot be written as one, the product waits
+/// in working memory of this thread, and e is applied by the baseline; not in y, because e may read there (see
+/// residual).
 template <class Operand, epilogue E, class Exec>
 void multiply_dispatched(Operand const& w, matrix_span<float const> x, matrix_span<float> y, E const& e, Exec& exec);
 

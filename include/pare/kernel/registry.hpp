@@ -109,7 +109,8 @@ struct kernels_of<dense_tiles<T>> {
   using list = kernel_list<spmm>;
 
   static double cycles(matmul_shape const& s) noexcept {
-    double const work = s.vectors() < 2.0 ? 0.6 : 0.515;  // a load for each multiply-add, or for two
+    // A load for each multiply-add, or for two.
+    double const work = s.target.spreads_by_loads ? 0.575 : s.vectors() < 2.0 ? 0.6 : 0.515;
     return detail::overlapped(work * s.size() * s.vectors(), s.size() * static_cast<double>(sizeof(T)));
   }
 };
@@ -140,7 +141,9 @@ struct kernels_of<row_pairs<T>> {
     struct costs {
       double element, row;
     };
-    costs const cost = s.vectors() < 2.0   ? costs{1.09, 0.046}
+    costs const cost = s.vectors() < 2.0 ? costs{1.09, 0.046}
+                       : s.target.spreads_by_loads
+                           ? (s.vectors() < 3.0 ? costs{0.66, 0.165} : costs{0.53, 0.105})  // Intel
                        : s.vectors() < 3.0 ? costs{0.415, 0.145}
                        : s.vectors() < 4.0 ? costs{0.58, 0.055}
                        : s.vectors() < 5.0 ? costs{0.5, 0.05}
@@ -159,10 +162,11 @@ struct kernels_of<sliced_ell<T>> {
   /// block of columns the trip of its sums.
   static double cycles(matmul_shape const& s) noexcept {
     bool const narrow = s.vectors() < 2.0;
-    double const element = narrow ? 0.76 : s.target.has_32_registers ? 0.668 : 0.75;
+    bool const intel = s.target.spreads_by_loads;
+    double const element = intel ? 0.92 : narrow ? 0.76 : s.target.has_32_registers ? 0.668 : 0.75;
     double const bytes = s.stored() * static_cast<double>(2 + sizeof(T));
     double const vectors = narrow ? 1.0 : 2.0 * static_cast<double>(ceil_div(s.columns, 2 * s.target.lanes));
-    double const work = (s.stored() * element + (narrow ? 0.026 : 0.015) * s.size()) * vectors;
+    double const work = (s.stored() * element + (narrow ? 0.026 : intel ? 0.024 : 0.015) * s.size()) * vectors;
     return detail::overlapped(work, bytes) + 0.3 * detail::read_cycles(bytes);  // overlaps less than others
   }
 };
@@ -179,7 +183,10 @@ struct kernels_of<column_blocks<R, C, T>> {
   static double cycles(matmul_shape const& s) noexcept {
     double const bytes = s.stored() * (static_cast<double>(sizeof(T)) + 4.0 / static_cast<double>(R * C));
     if (s.columns > 8) {
-      double const element = s.vectors() < 2.0 ? 1.0 : R % 8 == 0 && s.target.has_32_registers ? 0.54 : 0.58;
+      double const element = s.vectors() < 2.0                         ? 1.0
+                             : s.target.spreads_by_loads               ? 0.62
+                             : R % 8 == 0 && s.target.has_32_registers ? 0.54
+                                                                       : 0.58;
       return detail::overlapped((s.stored() * element + 0.008 * s.size()) * s.vectors(), bytes);
     }
     auto const n = static_cast<double>(s.columns);

@@ -24,6 +24,7 @@ struct machine {
   bool multiplies_bytes = false;  // adds up products of bytes, and expands bytes
   bool multiplies_words = false;  // adds up products of 16-bit integers, in registers of 256 bits
   bool permutes_8 = false;        // looks up 8 floats (AVX2)
+  bool spreads_by_loads = false;  // the processor's shuffles compete with its multiply-adds (AVX-512)
 };
 
 }  // namespace pare::inline PARE_ABI
@@ -41,9 +42,28 @@ using best_arch = dispatched;
 using best_arch = default_arch;
 #endif
 
+/// A, with weights spread over registers by loads or by shuffles (see with_spread).
+template <class A>
+struct by_loads : A {};
+template <class A>
+struct by_shuffles : A {};
+/// The architecture that xsimd knows.
+template <class A>
+struct plain {
+  using arch = A;
+};
+template <class A>
+struct plain<by_loads<A>> {
+  using arch = A;
+};
+template <class A>
+struct plain<by_shuffles<A>> {
+  using arch = A;
+};
+
 /// A register of floats of architecture A.
 template <class A>
-using floats = xsimd::batch<float, A>;
+using floats = xsimd::batch<float, typename plain<A>::arch>;
 
 /// Floats a register.
 template <class A>
@@ -81,6 +101,34 @@ template <class A>
 inline constexpr machine machine_of = {lanes<A>,         has_32_registers<A>, expands<A>,
                                        expands_words<A>, multiplies_bytes<A>, multiplies_words<A>,
                                        permutes_8<A>};
+
+/// Shuffles and multiply-adds share their ports on this processor, and loads do not: Intel's, where AVX-512 has two
+/// ports for both. AMD's have ports for shuffles and are short of loads.
+template <class A>
+[[nodiscard]] inline bool spreads_by_loads() noexcept {
+#if defined(__x86_64__) && defined(__GNUC__)
+  static bool const intel = [] {
+    __builtin_cpu_init();
+    return __builtin_cpu_is("intel") != 0;
+  }();
+  return intel;
+#else
+  return false;
+#endif
+}
+/// f(by_loads<A>) or f(by_shuffles<A>), whichever is faster on this processor, as a std::type_identity; f(A) where
+/// there is no choice. The results are the same.
+template <class A, class F>
+[[gnu::always_inline]] inline void with_spread(F&& f) {
+  if constexpr (std::is_base_of_v<xsimd::avx512f, A> && std::is_same_v<A, typename plain<A>::arch>) {
+    if (spreads_by_loads<A>()) return f(std::type_identity<by_loads<A>>{});
+    return f(std::type_identity<by_shuffles<A>>{});
+  } else {
+    f(std::type_identity<A>{});
+  }
+}
+template <class A>
+inline constexpr bool loads_weights = std::is_same_v<A, by_loads<typename plain<A>::arch>>;
 
 /// x86 before FMA: multiply_add rounds twice.
 template <class A>
@@ -168,14 +216,14 @@ template <class A>
 struct weight_pair {
   floats<A> first, second;
 };
-/// One load and two shuffles, where two loads would do, because loads are what the kernels are short of (with 16
-/// registers, they are short of those).
+/// One load and two shuffles, where two loads would do, because loads are what the kernels are short of on AMD's
+/// processors (with 16 registers, they are short of those).
 template <class A>
 [[nodiscard]] inline weight_pair<A> broadcast_pair(float const* weights) noexcept {
   [[maybe_unused]] double both;
   std::memcpy(&both, weights, sizeof both);
 #if XSIMD_WITH_AVX512F
-  if constexpr (std::is_base_of_v<xsimd::avx512f, A>) {
+  if constexpr (std::is_base_of_v<xsimd::avx512f, A> && !loads_weights<A>) {
     __m512 const pairs = in_register<A>(floats<A>(_mm512_castpd_ps(_mm512_set1_pd(both))));
     return {floats<A>(_mm512_moveldup_ps(pairs)), floats<A>(_mm512_movehdup_ps(pairs))};
   }
@@ -189,9 +237,10 @@ template <class A>
   std::uint32_t both;
   std::memcpy(&both, weights, sizeof both);
   if constexpr (std::endian::native == std::endian::big) both = both << 16 | both >> 16;
-  using words = xsimd::batch<std::uint32_t, A>;
+  using arch = typename plain<A>::arch;
+  using words = xsimd::batch<std::uint32_t, arch>;
   words const w(both);
-  return {as_floats<A>(w << 16), as_floats<A>(w & words(0xffff0000u))};
+  return {as_floats<arch>(w << 16), as_floats<arch>(w & words(0xffff0000u))};
 }
 
 /// Four weights that follow each other, each in all lanes.
@@ -201,6 +250,9 @@ struct weight_four {
 };
 template <class A, class T>
 [[nodiscard]] inline weight_four<A> broadcast_four(T const* weights) noexcept {
+  if constexpr (loads_weights<A> && std::is_same_v<T, float>)
+    return {in_register<A>(floats<A>(weights[0])), in_register<A>(floats<A>(weights[1])),
+            in_register<A>(floats<A>(weights[2])), in_register<A>(floats<A>(weights[3]))};
 #if XSIMD_WITH_AVX512F
   if constexpr (std::is_base_of_v<xsimd::avx512f, A> && std::is_same_v<T, float>) {  // one load instead of four
     __m512 const four = in_register<A>(floats<A>(_mm512_broadcast_f32x4(_mm_loadu_ps(weights))));

@@ -26,7 +26,7 @@ class column_blocks {
   static constexpr char const* name() noexcept { return "column_blocks"; }
   static constexpr index_t tile_rows = 4;
   /// Kernels may read so many column numbers behind the last, and a line behind the values.
-  static constexpr std::size_t ahead = 4;
+  static constexpr std::size_t ahead = 24;
 
   /// Blocks that are partly filled would multiply what is not stored.
   [[nodiscard]] static bool suits(bsr<R, C, T> const& w) noexcept { return w.full_blocks(); }

@@ -13,8 +13,11 @@ namespace pare::inline PARE_ABI {
 ///
 /// Measured (Zen 5, 128 columns), of the multiply-add peak: 16 x 1 92 % at 50 % sparsity, 88 at 70, 80 at 90; 4 x 4
 /// 86 % at 70, 80 at 90, 70 where the panel is larger than the second-level cache. What is missing at 90 % are the ends
-/// of short rows. Tried in vain: weights spread by loads instead of shuffles (8 x 2: 83 and 76 %); X fetched ahead;
-/// panels of 3 or 2 registers for 4 x 4.
+/// of short rows. Tried in vain there: weights spread by loads instead of shuffles (8 x 2: 83 and 76 %); X fetched
+/// ahead; panels of 3 or 2 registers for 4 x 4.
+/// Intel (by_loads): 16 x 1 78, 80 and 72 % (with shuffles 57, 57, 52); 4096 x 4096 at 90 % 46, 63 with X fetched
+/// ahead, which costs 5 % where the panel stays in the second-level cache. An `if` in the loop instead of a second loop
+/// makes g++ spill the sums: half as fast.
 template <index_t R, index_t C, weight_value T>
 struct column_blocks_spmm {
   using operand = column_blocks<R, C, T>;
@@ -32,7 +35,11 @@ struct column_blocks_spmm {
   template <class A>
   static constexpr index_t tiles = R % 8 == 0 && simd::has_32_registers<A> ? 2 : 1;
 
-  template <class A, index_t Vectors, epilogue E>
+  /// So many blocks ahead the rows of X are fetched, where the panels do not stay in the second-level cache.
+  static constexpr index_t fetched_ahead = C < 12 ? 24 / C - 1 : 1;
+  static constexpr index_t far_bytes = 256 * 1024;
+
+  template <class A, index_t Vectors, bool Far, epilogue E>
   static void pass(operand const& w, x_panel x, y_tile y, E const& e, index_t r, index_t first) noexcept;
 };
 
@@ -40,21 +47,30 @@ template <index_t R, index_t C, weight_value T>
 template <class A, epilogue E>
 void column_blocks_spmm<R, C, T>::run(operand const& w, x_panel x, float*, y_tile y, E const& e, index_t r0,
                                       index_t r1) noexcept {
-  for (index_t r = r0; r < r1; r += R)
-    for (index_t first = 0; first < R; first += tiles<A> * operand::tile_rows) {
-      if constexpr (tiles<A> == 1 && simd::has_32_registers<A>) {
-        if (x.vectors == 4) pass<A, 4>(w, x, y, e, r, first);
-        if (x.vectors == 3) pass<A, 3>(w, x, y, e, r, first);
-      }
-      if (x.vectors == 2) pass<A, 2>(w, x, y, e, r, first);
-      if (x.vectors == 1) pass<A, 1>(w, x, y, e, r, first);
+  simd::with_spread<A>([&]<class B>(std::type_identity<B>) {
+    auto const all = [&]<bool Far>() {
+      for (index_t r = r0; r < r1; r += R)
+        for (index_t first = 0; first < R; first += tiles<A> * operand::tile_rows) {
+          if constexpr (tiles<A> == 1 && simd::has_32_registers<A>) {
+            if (x.vectors == 4) pass<B, 4, Far>(w, x, y, e, r, first);
+            if (x.vectors == 3) pass<B, 3, Far>(w, x, y, e, r, first);
+          }
+          if (x.vectors == 2) pass<B, 2, Far>(w, x, y, e, r, first);
+          if (x.vectors == 1) pass<B, 1, Far>(w, x, y, e, r, first);
+        }
+    };
+    if constexpr (simd::loads_weights<B>) {
+      index_t const panel_bytes = w.shape().cols * x.vectors * simd::lanes<A> * static_cast<index_t>(sizeof(float));
+      if (panel_bytes > far_bytes) return all.template operator()<true>();
     }
+    all.template operator()<false>();
+  });
 }
 
 /// The rows of `tiles` tiles from r + first on. Not inlined: what g++ makes of it beside other kernels is a third
 /// slower.
 template <index_t R, index_t C, weight_value T>
-template <class A, index_t Vectors, epilogue E>
+template <class A, index_t Vectors, bool Far, epilogue E>
 [[gnu::noinline]] void column_blocks_spmm<R, C, T>::pass(operand const& w, x_panel x, y_tile y, E const& e, index_t r,
                                                          index_t first) noexcept {
   using floats = simd::floats<A>;
@@ -79,6 +95,9 @@ template <class A, index_t Vectors, epilogue E>
     next_0 = next_1;
     next_1 = next_2;
     next_2 = column[3];
+    if constexpr (Far)
+      for (index_t t = 0; t < Vectors * C; ++t)
+        __builtin_prefetch(x.data + static_cast<index_t>(column[fetched_ahead]) * stride + t * lanes);
     for (index_t c = 0; c < C; ++c, panel += stride) {
       floats input[Vectors];
       for (index_t t = 0; t < Vectors; ++t) input[t] = simd::in_register<A>(floats::load_aligned(panel + t * lanes));

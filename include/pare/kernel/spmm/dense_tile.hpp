@@ -39,14 +39,16 @@ template <class A, epilogue E>
 void dense_tile_spmm<Operand>::run(Operand const& w, x_panel x, float*, y_tile y, E const& e, index_t r0,
                                    index_t r1) noexcept {
   constexpr index_t step = tile_rows<A>;
-  for (index_t r = r0; r < r1; r += step) {
-    index_t const rows = r1 - r < step ? r1 - r : step;
-    if (x.vectors == 2) {
-      tile<A, 2>(w, x, y, e, r, rows);
-    } else {
-      tile<A, 1>(w, x, y, e, r, rows);
+  simd::with_spread<A>([&]<class B>(std::type_identity<B>) {
+    for (index_t r = r0; r < r1; r += step) {
+      index_t const rows = r1 - r < step ? r1 - r : step;
+      if (x.vectors == 2) {
+        tile<B, 2>(w, x, y, e, r, rows);
+      } else {
+        tile<B, 1>(w, x, y, e, r, rows);
+      }
     }
-  }
+  });
 }
 
 template <operand Operand>

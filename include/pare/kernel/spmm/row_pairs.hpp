@@ -43,17 +43,19 @@ template <class A, epilogue E>
 void row_pairs_spmm<T>::run(row_pairs<T> const& w, x_panel x, float* sums, y_tile y, E const& e, index_t r0,
                             index_t r1) noexcept {
   index_t const step = w.block_rows();
-  for (index_t r = r0; r < r1; r += step, sums += step * x.vectors * simd::lanes<A>) {
-    index_t const end = r + step < r1 ? r + step : r1;
-    if constexpr (simd::has_32_registers<A>) {
-      if (x.vectors == 8) block<A, 8>(w, x, sums, y, e, r, end);
-      if (x.vectors == 6) block<A, 6>(w, x, sums, y, e, r, end);
+  simd::with_spread<A>([&]<class B>(std::type_identity<B>) {
+    for (index_t r = r0; r < r1; r += step, sums += step * x.vectors * simd::lanes<A>) {
+      index_t const end = r + step < r1 ? r + step : r1;
+      if constexpr (simd::has_32_registers<A>) {
+        if (x.vectors == 8) block<B, 8>(w, x, sums, y, e, r, end);
+        if (x.vectors == 6) block<B, 6>(w, x, sums, y, e, r, end);
+      }
+      if (x.vectors == 4) block<B, 4>(w, x, sums, y, e, r, end);
+      if (x.vectors == 3) block<B, 3>(w, x, sums, y, e, r, end);
+      if (x.vectors == 2) block<B, 2>(w, x, sums, y, e, r, end);
+      if (x.vectors == 1) block<B, 1>(w, x, sums, y, e, r, end);
     }
-    if (x.vectors == 4) block<A, 4>(w, x, sums, y, e, r, end);
-    if (x.vectors == 3) block<A, 3>(w, x, sums, y, e, r, end);
-    if (x.vectors == 2) block<A, 2>(w, x, sums, y, e, r, end);
-    if (x.vectors == 1) block<A, 1>(w, x, sums, y, e, r, end);
-  }
+  });
 }
 
 template <weight_value T>

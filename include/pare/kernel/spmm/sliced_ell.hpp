@@ -6,18 +6,18 @@
 
 namespace pare::inline PARE_ABI {
 
-/// 8 rows x 1 or 2 registers of columns (with 16 registers 8 x 1, or 4 x 2: half a slice at a time). K is blocked so that
-/// the block of X stays in the first-level cache; rows without elements in an inner block are not touched there.
+/// 8 rows x 1 or 2 registers of columns (with 16 registers 8 x 1, or 4 x 2: half a slice at a time). K is blocked so
+/// that the block of X stays in the first-level cache; rows without elements in an inner block are not touched there.
 ///
 /// A step with 2 registers: 16 loads of X folded into 16 multiply-adds, 2 loads of weights and 2 of offsets, a shuffle
 /// for each weight that spreads it. Two loads a cycle are the limit: 16 / 20 of half the peak, minus the trips of
 /// partial sums, which decide above 90 % sparsity.
 ///
-/// Measured (Zen 5, 768 x 768), of the multiply-add peak: 70 % at 70 % sparsity, 63 at 90, 54 at 95. Slices of four rows
-/// x 2 registers reach 62, 54 and 46, four rows x 4 registers 57 % at 90 % sparsity.
-/// Tried in vain: two steps a turn of the loop; offsets and weights in streams of their own; offsets through a vector
-/// register (3 %). Offsets of 8 bits, two steps a load, save 4 % of a step, but bound blocks to 255 columns.
-/// Prefetching what is in the caches costs 6 %; what is not, into the second-level cache only, 20 %.
+/// Measured (Zen 5, 768 x 768), of the multiply-add peak: 70 % at 70 % sparsity, 63 at 90, 54 at 95. Slices of four
+/// rows x 2 registers reach 62, 54 and 46, four rows x 4 registers 57 % at 90 % sparsity. Tried in vain: two steps a
+/// turn of the loop; offsets and weights in streams of their own; offsets through a vector register (3 %). Offsets of 8
+/// bits, two steps a load, save 4 % of a step, but bound blocks to 255 columns. Prefetching what is in the caches costs
+/// 6 %; what is not, into the second-level cache only, 20 %.
 template <weight_value T>
 struct sliced_ell_spmm {
   using operand = sliced_ell<T>;
@@ -60,10 +60,12 @@ template <class A, epilogue E>
 void sliced_ell_spmm<T>::run(sliced_ell<T> const& w, x_panel x, float* sums, y_tile y, E const& e, index_t r0,
                              index_t r1) noexcept {
   index_t const rows = w.block_rows();
-  for (index_t r = r0; r < r1; r += rows, sums += rows * x.vectors * simd::lanes<A>) {
-    if (x.vectors == 2) block<A, 2>(w, x, sums, y, e, r);
-    if (x.vectors == 1) block<A, 1>(w, x, sums, y, e, r);
-  }
+  simd::with_spread<A>([&]<class B>(std::type_identity<B>) {
+    for (index_t r = r0; r < r1; r += rows, sums += rows * x.vectors * simd::lanes<A>) {
+      if (x.vectors == 2) block<B, 2>(w, x, sums, y, e, r);
+      if (x.vectors == 1) block<B, 1>(w, x, sums, y, e, r);
+    }
+  });
 }
 
 template <weight_value T>

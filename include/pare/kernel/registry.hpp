@@ -68,7 +68,8 @@ inline constexpr double never = 1e300;
 ///  - `gemv`, `few`, `spmm` (any of them): the kernels for one column, for up to eight, and for many;
 ///  - `list`: all kernels that take this operand, for tests and benches;
 ///  - `cycles(shape)`: estimated cost of one multiplication on the shape's machine. Only the order between operands
-///    matters. The figures were measured on one core of a Zen 5 with AVX-512 (pare_headline, pare bench).
+///    matters. The figures were measured on one core of a Zen 5 with AVX-512 (pare_headline, pare bench);
+///    those for `spreads_by_loads` on one of an Intel Xeon (model 167 with AMX).
 template <class Operand>
 struct kernels_of {
   using gemv = generic_gemv<Operand>;
@@ -143,7 +144,7 @@ struct kernels_of<row_pairs<T>> {
     };
     costs const cost = s.vectors() < 2.0 ? costs{1.09, 0.046}
                        : s.target.spreads_by_loads
-                           ? (s.vectors() < 3.0 ? costs{0.66, 0.165} : costs{0.53, 0.105})  // Intel
+                           ? (s.vectors() < 3.0 ? costs{0.66, 0.165} : costs{0.5, 0.125})  // Intel
                        : s.vectors() < 3.0 ? costs{0.415, 0.145}
                        : s.vectors() < 4.0 ? costs{0.58, 0.055}
                        : s.vectors() < 5.0 ? costs{0.5, 0.05}
@@ -167,7 +168,8 @@ struct kernels_of<sliced_ell<T>> {
     double const bytes = s.stored() * static_cast<double>(2 + sizeof(T));
     double const vectors = narrow ? 1.0 : 2.0 * static_cast<double>(ceil_div(s.columns, 2 * s.target.lanes));
     double const work = (s.stored() * element + (narrow ? 0.026 : intel ? 0.024 : 0.015) * s.size()) * vectors;
-    return detail::overlapped(work, bytes) + 0.3 * detail::read_cycles(bytes);  // overlaps less than others
+    // Overlaps less than others; on Intel hardly at all, and each panel reads it anew.
+    return detail::overlapped(work, bytes) + (intel ? 0.5 * vectors : 0.3) * detail::read_cycles(bytes);
   }
 };
 

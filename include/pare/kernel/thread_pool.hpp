@@ -25,15 +25,17 @@ namespace pare::inline PARE_ABI {
 ///
 /// Where it has as many threads as the program may use processors, each worker has one of its own (Linux), which
 /// changes only when the caller comes to run there.
-/// A thread that finds nothing to do looks again for some 50 microseconds before it sleeps: the layers of a network
-/// follow each other faster than a sleeper wakes. The caller waits for the parts, not for the workers: one that the
-/// system did not let run delays nothing.
+/// Parts are shared out in runs, the same ones to the same threads in each call, so that their data stays in the
+/// caches; who is done early helps the others. A thread that finds nothing to do looks again for some 50 microseconds
+/// before it sleeps: the layers of a network follow each other faster than a sleeper wakes. The caller waits for the
+/// parts, not for the workers: one that the system did not let run delays nothing.
 class thread_pool {
  public:
   /// Pre: threads >= 0; 0, which std::thread says where it does not know, counts as 1.
   explicit thread_pool(int threads = static_cast<int>(std::thread::hardware_concurrency())) {
     PARE_EXPECTS(threads >= 0, "thread_pool: the number of threads must not be negative");
-    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { serve(); });
+    tickets_ = std::vector<ticket>(threads < 1 ? 1 : static_cast<std::size_t>(threads));
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { serve(static_cast<std::size_t>(i)); });
 #if defined(PARE_PLACES_THREADS)
     places_ = sched_getaffinity(0, sizeof allowed_, &allowed_) == 0 && CPU_COUNT(&allowed_) > 1 &&
               threads >= CPU_COUNT(&allowed_);
@@ -63,16 +65,18 @@ class thread_pool {
     auto const generation = generation_.load(std::memory_order_relaxed) + 1;
     // No exchange of a ticket of the last generation succeeds from here on, so that who has seen the new parts, and
     // only then looks whether his part is among them, does nothing.
-    ticket_.store(std::uint64_t{generation} << 32 | 0xffffffffu, std::memory_order_relaxed);
+    for (ticket& t : tickets_) t.next.store(std::uint64_t{generation} << 32 | 0xffffffffu, std::memory_order_relaxed);
     call_.store([](void* b, index_t p) { (*static_cast<std::remove_reference_t<Body>*>(b))(p); },
                 std::memory_order_relaxed);
     body_.store(const_cast<void*>(static_cast<void const*>(&body)), std::memory_order_relaxed);
     parts_.store(static_cast<std::uint64_t>(parts), std::memory_order_release);
     left_.store(static_cast<std::uint32_t>(parts), std::memory_order_relaxed);
-    ticket_.store(std::uint64_t{generation} << 32, std::memory_order_release);
+    for (std::size_t i = 0; i < tickets_.size(); ++i)
+      tickets_[i].next.store(std::uint64_t{generation} << 32 | first_part(i, static_cast<std::uint64_t>(parts)),
+                             std::memory_order_release);
     generation_.store(generation, std::memory_order_release);
     generation_.notify_all();
-    take_parts(generation);
+    take_parts(generation, 0);
     for (std::uint32_t left = 1; left != 0;) left = changed(left_, left_.load(std::memory_order_acquire), 0);
   }
 
@@ -98,18 +102,28 @@ class thread_pool {
 #endif
   }
 
-  /// Takes parts of one generation until none is left. A ticket holds the generation and the next part: what was read
-  /// of a generation that has ended meanwhile is thrown away, because then the exchange fails.
-  void take_parts(std::uint32_t generation) {
-    for (;;) {
-      std::uint64_t ticket = ticket_.load(std::memory_order_acquire);
-      std::uint64_t const part = ticket & 0xffffffffu;
-      if (ticket >> 32 != generation || part >= parts_.load(std::memory_order_acquire)) return;
-      call_type const call = call_.load(std::memory_order_relaxed);
-      void* const body = body_.load(std::memory_order_relaxed);
-      if (!ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel)) continue;
-      call(body, static_cast<index_t>(part));
-      if (left_.fetch_sub(1, std::memory_order_acq_rel) == 1) left_.notify_all();
+  /// The parts that a thread takes before it helps the others are [first_part(i), first_part(i + 1)): the same ones in
+  /// each call of so many parts, so that their data stays in its caches.
+  [[nodiscard]] std::uint64_t first_part(std::size_t thread, std::uint64_t parts) const noexcept {
+    return parts * thread / tickets_.size();
+  }
+  /// Takes parts of one generation until none is left, a thread's own first. A ticket holds the generation and the next
+  /// part of a thread: what was read of a generation that has ended meanwhile is thrown away, because then the exchange
+  /// fails.
+  void take_parts(std::uint32_t generation, std::size_t thread) {
+    for (std::size_t i = 0; i < tickets_.size(); ++i) {
+      std::size_t const of = (thread + i) % tickets_.size();
+      for (;;) {
+        std::uint64_t now = tickets_[of].next.load(std::memory_order_acquire);
+        std::uint64_t const part = now & 0xffffffffu;
+        if (now >> 32 != generation) return;
+        if (part >= first_part(of + 1, parts_.load(std::memory_order_acquire))) break;
+        call_type const call = call_.load(std::memory_order_relaxed);
+        void* const body = body_.load(std::memory_order_relaxed);
+        if (!tickets_[of].next.compare_exchange_weak(now, now + 1, std::memory_order_acq_rel)) continue;
+        call(body, static_cast<index_t>(part));
+        if (left_.fetch_sub(1, std::memory_order_acq_rel) == 1) left_.notify_all();
+      }
     }
   }
   /// Where the pool takes all processors that the program may use, the i-th worker stays on the i-th after the one that
@@ -131,20 +145,24 @@ class thread_pool {
     }
 #endif
   }
-  void serve() {
+  void serve(std::size_t thread) {
     std::uint32_t seen = 0;
     for (;;) {
       seen = changed(generation_, seen, seen + 1);
       if (stop_.load(std::memory_order_relaxed)) return;
-      take_parts(seen);
+      take_parts(seen, thread);
     }
   }
 
+  struct alignas(64) ticket {
+    std::atomic<std::uint64_t> next{0};
+  };
+
+  std::vector<ticket> tickets_;  // one a thread, the caller's first
   std::vector<std::thread> workers_;
   std::mutex calls_;
   std::atomic<std::uint32_t> generation_{0};
   std::atomic<bool> stop_{false};
-  std::atomic<std::uint64_t> ticket_{0};
   std::atomic<std::uint64_t> parts_{0};
   std::atomic<std::uint32_t> left_{0};
   std::atomic<call_type> call_{nullptr};

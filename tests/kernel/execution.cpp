@@ -43,6 +43,20 @@ struct backwards {
   }
 };
 
+/// Runs something else after each part, as a thread of a scheduler may.
+template <class F>
+struct interrupted {
+  F between;
+  [[nodiscard]] int concurrency() const noexcept { return 2; }
+  template <class Body>
+  void parallel(index_t parts, Body&& body) {
+    for (index_t p = 0; p < parts; ++p) {
+      body(p);
+      between();
+    }
+  }
+};
+
 }  // namespace
 
 TEST_CASE("execution: every kind runs each part exactly once") {
@@ -253,4 +267,22 @@ TEST_CASE("split_rows: runs follow each other, cover all rows, and are balanced 
         }
         REQUIRE(ends[static_cast<std::size_t>(count)] == rows);
       }
+}
+
+TEST_CASE("matmul: a thread whose working memory something else has used packs X again") {
+  pare::random_source random(71);
+  extents const shape{192, 128};
+  index_t const n = 33;
+  auto const format = pare::compress<pare::bitmap<float>>(pare::test::random_matrix(random, shape),
+                                                          pare::test::random_mask(random, shape, 0.5f));
+  pare::row_pairs<float> const w(format, pare::machine_for<pare::row_pairs<float>>());
+  matrix<float> const x = pare::test::random_matrix(random, {shape.cols, n});
+  matrix<float> const other_x = pare::test::random_matrix(random, {shape.cols, n});
+  matrix<float> expected(shape.rows, n);
+  matrix<float> y(shape.rows, n);
+  matrix<float> other_y(shape.rows, n);
+  pare::matmul(w, x, expected);
+  auto const other = [&] { pare::matmul(w, other_x, other_y); };
+  pare::matmul(w, x, y, pare::identity{}, interrupted<decltype(other)>{other});
+  CHECK(pare::test::same_bits(y, expected));
 }

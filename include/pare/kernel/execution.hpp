@@ -12,8 +12,9 @@ namespace pare::inline PARE_ABI {
 /// Runs independent parts of one piece of work.
 ///
 /// Semantics: `parallel(n, body)` calls body(0) ... body(n - 1), each once, in any order and on any thread, and returns
-/// when all are done. body does not throw. `concurrency()` >= 1 says how many may run at a time. How work is cut never
-/// changes a result: rows of Y are computed whole, in a fixed order.
+/// when all are done; until then the calling thread multiplies nothing else with pare. body does not throw.
+/// `concurrency()` >= 1 says how many may run at a time. How work is cut never changes a result: rows of Y are computed
+/// whole, in a fixed order.
 template <class E>
 concept execution = requires(E& e, index_t parts, void (*body)(index_t)) {
   { e.concurrency() }

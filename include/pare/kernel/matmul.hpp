@@ -85,6 +85,19 @@ inline constexpr bool stores_zeros = requires(O const& w) {
   w.keeps_all();
 };
 
+/// A number for each multiplication whose threads pack X for themselves; never 0.
+template <class A>
+[[nodiscard]] std::uint64_t next_call() noexcept {
+  static std::atomic<std::uint64_t> calls{0};
+  return calls.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+/// The one whose X this thread has packed last; 0: none of them.
+template <class A>
+[[nodiscard]] std::uint64_t& packed_for() noexcept {
+  thread_local std::uint64_t call = 0;
+  return call;
+}
+
 /// One multiplication with an SpMM kernel: how X is cut into panels, and what is done for some rows and panels.
 template <class Kernel, class A, epilogue E>
 class panel_product {
@@ -113,16 +126,21 @@ class panel_product {
   /// Whether each of several threads packs X for itself: what another core has just packed is slow to read (30 to 40 us
   /// for 768 x 128 floats on two threads, with 12 to pack the other half too). Where it fits a core's caches.
   [[nodiscard]] bool packs_alone() const noexcept { return !rounds && size() <= 128 * 1024; }
-  /// Packed X in working memory of this thread: room for it.
-  [[nodiscard]] float* reserve() const { return scratch<A>(0, size() + (looks_at_x ? panels() : 0)); }
-  /// Packed X in working memory of this thread, packed by it when it comes here for the first time in call `call`.
+  /// Room for packed X in working memory of this thread.
+  [[nodiscard]] float* reserve() const {
+    packed_for<A>() = 0;
+    return room();
+  }
+  /// Packed X in working memory of this thread, which packs it when it comes here for the first time in a call, or when
+  /// it has packed something else since.
   [[nodiscard]] float const* packed_here(std::uint64_t call) const {
-    thread_local std::uint64_t packed_for = 0;
+    if (packed_for<A>() == call) return room();
     float* const packed = reserve();
-    if (packed_for == call) return packed;
-    for (index_t p = 0; p < panels(); ++p) pack(packed, p, 0, 1);
-    for (index_t p = 0; p < panels(); ++p) look_at(packed, p);
-    packed_for = call;
+    for (index_t p = 0; p < panels(); ++p) {
+      pack(packed, p, 0, 1);
+      look_at(packed, p);
+    }
+    packed_for<A>() = call;
     return packed;
   }
   /// Into so many parts, at most `most`, a panel may be cut to be packed.
@@ -170,6 +188,7 @@ class panel_product {
   }
 
  private:
+  [[nodiscard]] float* room() const { return scratch<A>(0, size() + (looks_at_x ? panels() : 0)); }
   /// Floats of all panels.
   [[nodiscard]] index_t size() const noexcept {
     index_t const last = panels() - 1;
@@ -212,13 +231,6 @@ class panel_product {
   index_t rows_;
   index_t rows_at_a_time_;
 };
-
-/// A number for each multiplication that several threads share.
-template <class A>
-[[nodiscard]] std::uint64_t next_call() noexcept {
-  static std::atomic<std::uint64_t> calls{0};
-  return calls.fetch_add(1, std::memory_order_relaxed) + 1;
-}
 
 /// Kernels that need not run on every architecture say so.
 template <class Kernel, class A>
@@ -374,9 +386,9 @@ void matmul_with(typename Kernel::operand const& w, matrix_span<float const> x, 
 ///             Operands of 8-bit codes (int8_dense, ...) round x to 8 bits by group of inputs with the scale
 ///             s = max|x| / 127: y is W times the rounded x, and |y - W x| <= sum over groups of (s / 2) sum |w|, up to
 ///             float rounding. With Inf or NaN anywhere in x nothing is rounded.
-/// Threads:    rows are shared out by stored elements; small products run on the calling thread. Two threads: 1.8
-/// to 1.95
-///             times as fast as one for 768 x 768 to 4096 x 4096 and 128 columns, 1.75 for 768 x 768 pruned to 90 %.
+/// Threads:    rows are shared out by stored elements; small products run on the calling thread.
+///             Two threads are 1.8 to 1.95 times as fast as one (768 x 768 to 4096 x 4096, 128 columns; 1.75 for the
+///             first at 90 % sparsity).
 /// A:          the architecture that W was laid out for; where none is named, W is for machine_for<Operand>().
 template <class A = simd::best_arch, class Operand, matrix_view X, matrix_view Y, epilogue E = identity,
           execution Exec = sequential>

@@ -271,7 +271,7 @@ TEST_CASE("split_rows: runs follow each other, cover all rows, and are balanced 
 
 TEST_CASE("matmul: a thread whose working memory something else has used packs X again") {
   pare::random_source random(71);
-  extents const shape{192, 128};
+  extents const shape{1024, 128};
   index_t const n = 33;
   auto const format = pare::compress<pare::bitmap<float>>(pare::test::random_matrix(random, shape),
                                                           pare::test::random_mask(random, shape, 0.5f));

@@ -82,7 +82,8 @@ struct kernels_of {
     double const bytes = s.stored() * static_cast<double>(sizeof(typename Operand::value_type));
     if (s.columns == 1) return detail::overlapped(5.0 * s.stored() + 8.0 * rows, bytes);
     auto const passes = static_cast<double>(ceil_div(s.columns, 8 * s.target.lanes));
-    return detail::overlapped(s.stored() * (1.4 * s.vectors() + 2.0 * passes) + rows * s.vectors(), bytes);
+    double const slower = s.target.spreads_by_loads ? 2.0 : 1.0;
+    return slower * detail::overlapped(s.stored() * (1.4 * s.vectors() + 2.0 * passes) + rows * s.vectors(), bytes);
   }
 };
 

@@ -277,7 +277,8 @@ struct kernels_of<int8_dense<G>> {
   static double cycles(matmul_shape const& s) noexcept {
     double const bytes = s.size() * 1.03;
     if (s.target.multiplies_bytes && s.columns > 8)
-      return detail::overlapped(s.size() * (s.vectors() < 2.0 ? 0.17 : 0.147) * s.vectors(), bytes) +
+      return (s.target.spreads_by_loads ? 1.2 : 1.0) *
+                 detail::overlapped(s.size() * (s.vectors() < 2.0 ? 0.17 : 0.147) * s.vectors(), bytes) +
              detail::int8_packing(s, 0.3);
     if (s.target.multiplies_bytes) return detail::int8_cycles(s, 11.0, 6.0, bytes);
     return s.target.multiplies_words ? detail::int8_cycles(s, 0.0, 46.0, bytes) : detail::never;
@@ -327,8 +328,8 @@ struct kernels_of<int8_sliced_ell<G>> {
     auto const passes = static_cast<double>(ceil_div(s.columns, 16));
     double const eights = static_cast<double>(ceil_div(s.columns, 8)) / 2.0;
     double const slices = s.size() / 2048.0;
-    return detail::overlapped(slices * (55.0 * passes + 12.0 * steps * eights), slices * (128.0 + 128.0 * steps)) +
-           detail::int8_packing(s, 0.4);
+    double const work = slices * (55.0 * passes + 12.0 * steps * eights) * (s.target.spreads_by_loads ? 1.42 : 1.0);
+    return detail::overlapped(work, slices * (128.0 + 128.0 * steps)) + detail::int8_packing(s, 0.4);
   }
 };
 

@@ -28,6 +28,7 @@
 #include <pare/nn/evaluate.hpp>
 #include <pare/nn/feed.hpp>
 #include <pare/nn/feed_gradients.hpp>
+#include <pare/nn/llama_walk.hpp>
 #include <pare/prune/alps.hpp>
 #include <pare/prune/d_pruner.hpp>
 #include <pare/prune/stages.hpp>
@@ -103,12 +104,12 @@ void row(task const& t, char const* name, C const& by, Collect collect) {
   std::fflush(stdout);
 }
 
-/// The same by a solver, stage by stage; there is no pool over the network.
-template <layer_pruner P, class Feed>
-void solver_row(task const& t, char const* name, P const& by, Feed feed) {
+/// The same by a solver, stage by stage, with data(network); there is no pool over the network.
+template <layer_pruner P, class Data>
+void solver_row(task const& t, char const* name, P const& by, Data data) {
   llama pruned = t.net;
   auto const shares = must(share_out(pruned, unstructured{}, t.target, uniform{}));
-  must(prune_in_stages(pruned, by, unstructured{}, shares, feed));
+  must(prune_in_stages(pruned, by, unstructured{}, shares, data(pruned)));
   auto const [domain, general] = t.measure(pruned);
   std::printf("  %-18s  %10.3f %10.3f\n", name, domain, general);
   std::fflush(stdout);
@@ -152,13 +153,16 @@ void domains(options const& o, llama const& net, tokenizer const& words) {
     criteria(
         t, [&](auto tap) { (void)must(feed_gradients(net, std::span<std::vector<int> const>(general), tap)); },
         [&](auto tap) { (void)must(feed_gradients(net, std::span<std::vector<int> const>(domain), tap)); });
-    solver_row(t, "d-pruner", d_pruner{}, [&](llama const& n, auto& stats) -> result<void> {
-      PARE_TRY_VOID(feed(n, std::span<std::vector<int> const>(general), stats.template from<general_corpus>()));
-      PARE_TRY_VOID(feed_gradients(n, std::span<std::vector<int> const>(domain), stats.template from<domain_corpus>()));
-      return {};
+    solver_row(t, "d-pruner", d_pruner{}, [&](llama const&) {
+      return [&](llama const& n, auto& stats) -> result<void> {
+        PARE_TRY_VOID(feed(n, std::span<std::vector<int> const>(general), stats.template from<general_corpus>()));
+        PARE_TRY_VOID(
+            feed_gradients(n, std::span<std::vector<int> const>(domain), stats.template from<domain_corpus>()));
+        return {};
+      };
     });
     solver_row(t, "alps (domain)", alps{},
-               [&](llama const& n, auto& stats) { return feed(n, std::span<std::vector<int> const>(domain), stats); });
+               [&](llama const& n) { return must(walk(n, std::span<std::vector<int> const>(domain))); });
   }
 }
 

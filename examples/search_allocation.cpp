@@ -8,7 +8,7 @@
 #include <pare/allocate/evo_press.hpp>
 #include <pare/nn/backward.hpp>
 #include <pare/nn/evaluate.hpp>
-#include <pare/nn/feed.hpp>
+#include <pare/nn/mlp_walk.hpp>
 #include <pare/prune/level_database.hpp>
 #include <pare/prune/sparse_gpt.hpp>
 
@@ -22,9 +22,9 @@ int main() {
   if (!model || !train || !test) return std::puts("cannot read the network or draw the images"), 1;
   auto net = std::get<pare::mlp>(model->network);
 
-  auto const feed = [&](pare::mlp const& n, auto& tap) { return pare::feed(n, train->images.span(), tap); };
+  auto data = pare::walk(net, train->images.span()).value();
   pare::sparse_gpt const solver{.compares = pare::sparse_gpt::pool::row};
-  auto const levels = pare::solve_levels(net, solver, pare::unstructured{}, pare::sparsity(0.85), {.levels = 6}, feed);
+  auto const levels = pare::solve_levels(net, solver, pare::unstructured{}, pare::sparsity(0.85), {.levels = 6}, data);
   if (!levels) return std::puts(levels.error().message().c_str()), 1;
 
   auto const ignore = [](pare::linear const&, auto const&, auto const&) {};

@@ -16,6 +16,7 @@
 #include <pare/nn/evaluate.hpp>
 #include <pare/nn/feed.hpp>
 #include <pare/nn/feed_gradients.hpp>
+#include <pare/nn/walk.hpp>
 #include <pare/prune/alps.hpp>
 #include <pare/prune/d_pruner.hpp>
 #include <pare/prune/dsnot.hpp>
@@ -73,37 +74,44 @@ result<std::vector<pruned_layer>> with_allocator(std::string const& name, Use&& 
   return error{errc::unsupported, "allocation '" + name + "'", "expected one of " + known};
 }
 
+/// use(what feed() and walk() take). Error: data of the wrong kind for the model.
+template <class Net, class Use>
+auto with_inputs(model const& m, data_set const& data, prune_request const& r, Use use) {
+  if constexpr (std::same_as<Net, llama>) {
+    using done = decltype(use(std::span<std::vector<int> const>{}));
+    auto const* const text = std::get_if<std::string>(&data);
+    if (text == nullptr)
+      return done(error{errc::mismatch, m.path.string(), "this is a language model: it is calibrated on a text"});
+    auto const sequences = encode_chunks(*m.words, *text, r.chunk);
+    if (!sequences) return done(sequences.error());
+    return use(std::span<std::vector<int> const>(*sequences));
+  } else {
+    using done = decltype(use(matrix_span<float const>{}));
+    auto const* const set = std::get_if<labelled_images>(&data);
+    if (set == nullptr)
+      return done(error{errc::mismatch, m.path.string(), "this is a classifier: it is calibrated on images"});
+    return use(matrix_span<float const>(set->images.span()));
+  }
+}
+
 /// Runs the data through a network, and back where the statistics of the corpus need that.
 template <class Corpus, class Net, class Needs>
 result<void> collect(model const& m, Net const& net, data_set const& data, prune_request const& r,
                      calibration<Needs>& into) {
-  constexpr bool back = Needs::template has_gradients_of<Corpus>;
   auto tap = into.template from<Corpus>();
   progress const report = r.settings.progress;
-  if constexpr (std::same_as<Net, llama>) {
-    auto const* const text = std::get_if<std::string>(&data);
-    if (text == nullptr)
-      return error{errc::mismatch, m.path.string(), "this is a language model: it is calibrated on a text"};
-    PARE_TRY(auto const sequences, encode_chunks(*m.words, *text, r.chunk));
-    std::span<std::vector<int> const> const all(sequences);
-    if constexpr (back) {
-      PARE_TRY_VOID(feed_gradients(net, all, tap, report));
+  return with_inputs<Net>(m, data, r, [&](auto inputs) -> result<void> {
+    if constexpr (!Needs::template has_gradients_of<Corpus>) {
+      return feed(net, inputs, tap, report);
+    } else if constexpr (std::same_as<Net, llama>) {
+      PARE_TRY_VOID(feed_gradients(net, inputs, tap, report));
       return {};
     } else {
-      return feed(net, all, tap, report);
-    }
-  } else {
-    auto const* const set = std::get_if<labelled_images>(&data);
-    if (set == nullptr)
-      return error{errc::mismatch, m.path.string(), "this is a classifier: it is calibrated on images"};
-    matrix_span<float const> const images = set->images.span();
-    if constexpr (back) {
-      PARE_TRY_VOID(feed_gradients(net, images, std::span<std::uint8_t const>(set->labels), tap, report));
+      std::span<std::uint8_t const> const labels(std::get<labelled_images>(data).labels);
+      PARE_TRY_VOID(feed_gradients(net, inputs, labels, tap, report));
       return {};
-    } else {
-      return feed(net, images, tap, report);
     }
-  }
+  });
 }
 
 /// Everything that `Needs` reads, of all corpora.
@@ -160,8 +168,17 @@ result<std::vector<pruned_layer>> prune_by(model const& m, Net& net, Method cons
       return pare::prune(net, by, r.what.pattern, r.what.target, stats, allocator, r.settings);
     } else {
       PARE_TRY(auto const shares, shares_of(m, net, allocator, r, data));
-      auto const feed = [&](Net const& n, auto& stats) { return collect_all(m, n, data, r, stats); };
-      return prune_in_stages(net, as_layer_pruner(by), r.what.pattern, shares, feed, r.stream, r.settings);
+      auto const stages = [&](auto&& stage_data) {
+        return prune_in_stages(net, as_layer_pruner(by), r.what.pattern, shares, stage_data, r.stream, r.settings);
+      };
+      if constexpr (Method::needs::template has_corpus<any_corpus> && !Method::needs::needs_gradients) {
+        PARE_TRY(auto inputs, with_inputs<Net>(m, *data.data, r, [&](auto in) {
+                   return walk(std::as_const(net), in, r.settings.progress);
+                 }));
+        return stages(inputs);
+      } else {
+        return stages([&](Net const& n, auto& stats) { return collect_all(m, n, data, r, stats); });
+      }
     }
   });
 }

@@ -2,6 +2,7 @@
 // Progress of long work: the core reports, the program shows. Nothing in pare prints.
 #pragma once
 
+#include <concepts>
 #include <string_view>
 
 #include <pare/core/index.hpp>
@@ -14,6 +15,7 @@ class progress {
  public:
   constexpr progress() = default;
   template <class F>
+    requires(!std::same_as<F, progress>)
   constexpr explicit progress(F& callee) noexcept  // F: bool(std::string_view what, index_t done, index_t total)
       : context_(&callee), report_([](void* f, std::string_view what, index_t done, index_t total) -> bool {
           return (*static_cast<F*>(f))(what, done, total);

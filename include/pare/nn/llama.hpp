@@ -52,6 +52,12 @@ class llama {
 
   /// So many layers that follow each other in layers() are a block: what is calibrated together.
   static constexpr std::size_t layers_per_block = 7;
+  /// See network.hpp: q, k and v read one input, gate and up another.
+  [[nodiscard]] static constexpr std::size_t input_of(std::size_t layer) noexcept {
+    constexpr std::size_t first[layers_per_block] = {0, 0, 0, 3, 4, 4, 6};  // q k v o gate up down
+    std::size_t const within = layer % layers_per_block;
+    return layer - within + first[within];
+  }
 
   /// The linear layers in forward order, the output layer last (with tied weights it is the embedding as well).
   /// The pointers are valid until the network is moved or destroyed.
@@ -77,6 +83,8 @@ class llama {
  private:
   friend class llama_session;
   friend class llama_tape;
+  friend class llama_walk;
+  friend class llama_workspace;
   friend struct llama_permutation;
 
   struct block {
@@ -113,11 +121,136 @@ class llama {
     return config_.tied ? head_.weight().row(token) : embedding_.row(token);
   }
 
+  /// Error: a token outside the vocabulary.
+  [[nodiscard]] result<void> require_known(std::span<int const> tokens) const {
+    for (int const token : tokens)
+      if (token < 0 || token >= config_.vocab_size)
+        return error{
+            errc::out_of_range, "tokens",
+            "expected token ids in [0, " + std::to_string(config_.vocab_size) + "), found " + std::to_string(token)};
+    return {};
+  }
+
   llama_config config_;
   matrix<float> embedding_;  // (vocab, hidden); empty with tied weights
   std::vector<block> blocks_;
   std::vector<float> norm_;
   linear head_;
+};
+
+/// What blocks of a network run in: rotations of all positions, and activations of some tokens at once. Allocates in
+/// the constructor only. The network must outlive it and stay where it is.
+class llama_workspace {
+ public:
+  /// Long texts go through in pieces of so many tokens, so that the activations stay few.
+  static constexpr index_t piece = 512;
+
+  /// For texts of up to `capacity` positions. Pre: 0 < capacity <= max_positions of the network.
+  llama_workspace(llama const& net, index_t capacity)
+      : net_(&net),
+        rope_(capacity, net.config().heads.size, net.config().rope_theta),
+        normed_(std::min(capacity, piece), net.config().hidden_size),
+        q_(normed_.rows(), net.config().heads.query_heads * net.config().heads.size),
+        attended_(q_.shape()),
+        k_(normed_.rows(), net.config().heads.key_heads * net.config().heads.size),
+        v_(k_.shape()),
+        gate_(normed_.rows(), net.config().intermediate_size),
+        up_(gate_.shape()),
+        scores_(1, score_space(capacity)) {
+    PARE_EXPECTS(capacity > 0 && capacity <= net.config().max_positions,
+                 "llama_workspace: the capacity must be in [1, max_position_embeddings]");
+  }
+
+  /// residual (T, hidden): the embeddings of T tokens. Pre: tokens in [0, vocab).
+  void embed(std::span<int const> tokens, matrix_span<float> residual) const noexcept {
+    for (index_t t = 0; t < residual.rows; ++t)
+      std::copy_n(net_->embedding(tokens[static_cast<std::size_t>(t)]), residual.cols, residual.row(t));
+  }
+
+  /// Takes the residual stream (T, hidden) of positions position, position + 1, ... through a block, whose keys and
+  /// values of the positions before it are in the cache. Pre: T <= piece.
+  template <class Tap>
+  void run(std::size_t block, attention_cache& cache, index_t position, matrix_span<float> residual, Tap& tap) {
+    llama::block const& b = net_->blocks_[block];
+    float const epsilon = net_->config().rms_norm_epsilon;
+    auto const normed = first_rows(normed_, residual.rows);  // (T, hidden)
+    normalise(residual, b.attention_norm, epsilon, normed);
+    attention(b, cache, position, normed, tap);
+    add(normed, residual);
+    normalise(residual, b.feed_forward_norm, epsilon, normed);
+    feed_forward(b, normed, tap);
+    add(normed, residual);
+  }
+
+  /// What the output layer sees of states (T, hidden) behind the last block: (T, hidden), until the next call.
+  /// Pre: T <= piece.
+  [[nodiscard]] matrix_span<float const> read_out(matrix_span<float const> residual) {
+    auto const normed = first_rows(normed_, residual.rows);
+    normalise(residual, net_->norm_, net_->config().rms_norm_epsilon, normed);
+    return normed;
+  }
+
+  /// The layer on token-major x (T, K), y (T, M).
+  template <class Tap>
+  static void apply(linear const& layer, matrix_span<float const> x, matrix_span<float> y, Tap& tap) {
+    tap(layer, x.transposed());
+    layer.forward(x.transposed(), y.transposed());
+  }
+
+ private:
+  static matrix_span<float> first_rows(matrix<float>& m, index_t count) noexcept {
+    return m.span().row_range(0, count);
+  }
+
+  static void normalise(matrix_span<float const> x, std::vector<float> const& gain, float epsilon,
+                        matrix_span<float> out) noexcept {
+    for (index_t t = 0; t < x.rows; ++t) rms_norm(x.row(t), gain.data(), epsilon, out.row(t), x.cols);
+  }
+
+  static void add(matrix_span<float const> x, matrix_span<float> sum) noexcept {
+    for (index_t t = 0; t < x.rows; ++t) {
+      float const* const from = x.row(t);
+      float* const to = sum.row(t);
+      for (index_t i = 0; i < x.cols; ++i) to[i] += from[i];
+    }
+  }
+
+  /// x = o(attention(q(x), k(x), v(x))), (T, hidden).
+  template <class Tap>
+  void attention(llama::block const& b, attention_cache& cache, index_t position, matrix_span<float> x, Tap& tap) {
+    head_layout const heads = net_->config().heads;
+    auto const q = first_rows(q_, x.rows);                // (T, query_heads * size)
+    auto const k = first_rows(k_, x.rows);                // (T, key_heads * size)
+    auto const v = first_rows(v_, x.rows);                // (T, key_heads * size)
+    auto const attended = first_rows(attended_, x.rows);  // (T, query_heads * size)
+    apply(b.q, x, q, tap);
+    apply(b.k, x, k, tap);
+    apply(b.v, x, v, tap);
+    for (index_t t = 0; t < x.rows; ++t) {
+      rope_.rotate(q.row(t), heads.query_heads, position + t);
+      rope_.rotate(k.row(t), heads.key_heads, position + t);
+    }
+    cache.store(k, v, position);
+    attend(heads, q, cache, position, attended, scores_.data());
+    apply(b.o, attended, x, tap);
+  }
+
+  /// x = down(silu(gate(x)) * up(x)), (T, hidden).
+  template <class Tap>
+  void feed_forward(llama::block const& b, matrix_span<float> x, Tap& tap) {
+    auto const gate = first_rows(gate_, x.rows);  // (T, intermediate)
+    auto const up = first_rows(up_, x.rows);      // (T, intermediate)
+    apply(b.gate, x, gate, tap);
+    apply(b.up, x, up, tap);
+    for (index_t t = 0; t < x.rows; ++t) swiglu(gate.row(t), up.row(t), gate.cols);
+    apply(b.down, gate, x, tap);
+  }
+
+  llama const* net_;
+  rope rope_;
+  matrix<float> normed_;  // input of a block half; later what it adds
+  matrix<float> q_, attended_, k_, v_, gate_, up_;
+  matrix<float> scores_;  // (1, score_space(capacity))
 };
 
 /// A network together with the keys and values of a growing text. Allocates in the constructor only.
@@ -128,11 +261,8 @@ class llama_session {
   llama_session(llama const& net, index_t capacity)
       : net_(&net),
         capacity_(capacity),
-        rope_(capacity, net.config().heads.size, net.config().rope_theta),
-        work_(net.config(), std::min(capacity, piece)),
-        scores_(1, score_space(capacity)) {
-    PARE_EXPECTS(capacity > 0 && capacity <= net.config().max_positions,
-                 "llama_session: the capacity must be in [1, max_position_embeddings]");
+        work_(net, capacity),
+        residual_(std::min(capacity, piece), net.config().hidden_size) {
     caches_.reserve(net.blocks_.size());
     for (std::size_t i = 0; i < net.blocks_.size(); ++i) caches_.emplace_back(net.config().heads, capacity);
   }
@@ -154,12 +284,7 @@ class llama_session {
       return error{
           errc::out_of_range, "tokens",
           "expected at most " + std::to_string(capacity_) + " positions, found " + std::to_string(position_ + count)};
-    for (int const token : tokens)
-      if (token < 0 || token >= net_->config().vocab_size)
-        return error{errc::out_of_range, "tokens",
-                     "expected token ids in [0, " + std::to_string(net_->config().vocab_size) + "), found " +
-                         std::to_string(token)};
-    // Long texts go through in pieces, so that the workspace stays small.
+    PARE_TRY_VOID(net_->require_known(tokens));
     index_t const skipped = count - logits.rows;
     for (index_t first = 0; first < count; first += piece) {
       index_t const size = std::min(piece, count - first);
@@ -171,113 +296,29 @@ class llama_session {
   }
 
  private:
-  static constexpr index_t piece = 512;  // tokens at once
-
-  struct workspace {
-    workspace(llama_config const& c, index_t tokens)
-        : residual(tokens, c.hidden_size),
-          normed(tokens, c.hidden_size),
-          q(tokens, c.heads.query_heads * c.heads.size),
-          attended(tokens, c.heads.query_heads * c.heads.size),
-          k(tokens, c.heads.key_heads * c.heads.size),
-          v(tokens, c.heads.key_heads * c.heads.size),
-          gate(tokens, c.intermediate_size),
-          up(tokens, c.intermediate_size) {}
-    matrix<float> residual;  // the stream that every block adds to
-    matrix<float> normed;    // input of a block half; later what it adds
-    matrix<float> q, attended, k, v, gate, up;
-  };
-
-  static matrix_span<float> first_rows(matrix<float>& m, index_t count) noexcept {
-    return m.span().row_range(0, count);
-  }
-
-  template <class Tap>
-  static void apply(linear const& layer, matrix_span<float const> x, matrix_span<float> y, Tap& tap) {
-    tap(layer, x.transposed());
-    layer.forward(x.transposed(), y.transposed());
-  }
-
-  static void normalise(matrix_span<float const> x, std::vector<float> const& gain, float epsilon,
-                        matrix_span<float> out) noexcept {
-    for (index_t t = 0; t < x.rows; ++t) rms_norm(x.row(t), gain.data(), epsilon, out.row(t), x.cols);
-  }
-
-  static void add(matrix_span<float const> x, matrix_span<float> sum) noexcept {
-    for (index_t t = 0; t < x.rows; ++t) {
-      float const* const from = x.row(t);
-      float* const to = sum.row(t);
-      for (index_t i = 0; i < x.cols; ++i) to[i] += from[i];
-    }
-  }
+  static constexpr index_t piece = llama_workspace::piece;
 
   /// Takes tokens through all blocks; the residual stream then holds their final states.
   template <class Tap>
   void advance(std::span<int const> tokens, Tap& tap) {
-    llama_config const& c = net_->config();
-    index_t const count = std::ssize(tokens);
-    auto const residual = first_rows(work_.residual, count);  // (T, hidden)
-    auto const normed = first_rows(work_.normed, count);      // (T, hidden)
-    for (index_t t = 0; t < count; ++t)
-      std::copy_n(net_->embedding(tokens[static_cast<std::size_t>(t)]), c.hidden_size, residual.row(t));
-    for (std::size_t i = 0; i < net_->blocks_.size(); ++i) {
-      llama::block const& b = net_->blocks_[i];
-      normalise(residual, b.attention_norm, c.rms_norm_epsilon, normed);
-      attention(b, caches_[i], normed, tap);
-      add(normed, residual);
-      normalise(residual, b.feed_forward_norm, c.rms_norm_epsilon, normed);
-      feed_forward(b, normed, tap);
-      add(normed, residual);
-    }
-    position_ += count;
-  }
-
-  /// x = o(attention(q(x), k(x), v(x))), (T, hidden).
-  template <class Tap>
-  void attention(llama::block const& b, attention_cache& cache, matrix_span<float> x, Tap& tap) {
-    head_layout const heads = net_->config().heads;
-    auto const q = first_rows(work_.q, x.rows);                // (T, query_heads * size)
-    auto const k = first_rows(work_.k, x.rows);                // (T, key_heads * size)
-    auto const v = first_rows(work_.v, x.rows);                // (T, key_heads * size)
-    auto const attended = first_rows(work_.attended, x.rows);  // (T, query_heads * size)
-    apply(b.q, x, q, tap);
-    apply(b.k, x, k, tap);
-    apply(b.v, x, v, tap);
-    for (index_t t = 0; t < x.rows; ++t) {
-      rope_.rotate(q.row(t), heads.query_heads, position_ + t);
-      rope_.rotate(k.row(t), heads.key_heads, position_ + t);
-    }
-    cache.store(k, v, position_);
-    attend(heads, q, cache, position_, attended, scores_.data());
-    apply(b.o, attended, x, tap);
-  }
-
-  /// x = down(silu(gate(x)) * up(x)), (T, hidden).
-  template <class Tap>
-  void feed_forward(llama::block const& b, matrix_span<float> x, Tap& tap) {
-    auto const gate = first_rows(work_.gate, x.rows);  // (T, intermediate)
-    auto const up = first_rows(work_.up, x.rows);      // (T, intermediate)
-    apply(b.gate, x, gate, tap);
-    apply(b.up, x, up, tap);
-    for (index_t t = 0; t < x.rows; ++t) swiglu(gate.row(t), up.row(t), gate.cols);
-    apply(b.down, gate, x, tap);
+    auto const residual = residual_.span().row_range(0, std::ssize(tokens));
+    work_.embed(tokens, residual);
+    for (std::size_t i = 0; i < caches_.size(); ++i) work_.run(i, caches_[i], position_, residual, tap);
+    position_ += residual.rows;
   }
 
   /// Logits of `count` of the tokens that advance() has just seen.
   template <class Tap>
   void read_out(index_t first, index_t count, matrix_span<float> logits, Tap& tap) {
-    auto const normed = first_rows(work_.normed, count);  // (count, hidden)
-    normalise(work_.residual.span().row_range(first, count), net_->norm_, net_->config().rms_norm_epsilon, normed);
-    apply(net_->head_, normed, logits, tap);
+    llama_workspace::apply(net_->head_, work_.read_out(residual_.span().row_range(first, count)), logits, tap);
   }
 
   llama const* net_;
   index_t capacity_;
   index_t position_ = 0;
-  rope rope_;
   std::vector<attention_cache> caches_;  // one per block
-  workspace work_;
-  matrix<float> scores_;  // (1, score_space(capacity))
+  llama_workspace work_;
+  matrix<float> residual_;  // the stream that every block adds to
 };
 
 template <class Tap>

@@ -109,9 +109,7 @@ class mlp {
         layer.forward(x, logits.transposed());
       } else {
         auto const y = to.span().col_range(0, layer.shape().rows).transposed();  // (M, N)
-        layer_epilogue after;
-        after.act = config_.activation;
-        layer.forward(x, y, after);
+        layer.forward(x, y, activated());
         std::swap(from, to);
       }
     }
@@ -119,6 +117,10 @@ class mlp {
 
  private:
   friend class mlp_tape;
+  friend class mlp_walk;
+
+  /// What follows every layer but the last.
+  [[nodiscard]] layer_epilogue activated() const noexcept { return {.act = config_.activation}; }
 
   /// What the first layer sees, in the first columns of x (N, at least K).
   template <class T>

@@ -5,6 +5,7 @@
 #include <concepts>
 #include <vector>
 
+#include <pare/core/result.hpp>
 #include <pare/nn/linear.hpp>
 
 namespace pare::inline PARE_ABI {
@@ -31,6 +32,31 @@ template <network N>
     return layer;
   }
 }
+
+/// The first layer, at `layer` or before it, that reads the same input: a transformer block's keys and values read what
+/// its queries do (`input_of`); else each layer reads its own.
+template <network N>
+[[nodiscard]] constexpr std::size_t input_of(std::size_t layer) noexcept {
+  if constexpr (requires { N::input_of(layer); }) {
+    return N::input_of(layer);
+  } else {
+    return layer;
+  }
+}
+
+/// Data on its way through a network, all of it at one boundary of stages (see stage_of): what calibrates them one
+/// after the other in time linear in their number.
+///
+/// Semantics: it starts at the network's input and refers to the network, so that it runs with the weights that it has
+/// then. `stage()` comes next. `show(tap)` calls the tap with the inputs of that stage's layers, as a forward pass
+/// does, and stays; `advance(tap)` does the same and then stands behind the stage. Pre: there is such a stage. Error:
+/// cancelled, after which it is of no use.
+template <class W>
+concept stage_walk = requires(W& walk, W const& fixed, no_tap& tap) {
+  { fixed.stage() } -> std::same_as<std::size_t>;
+  { walk.show(tap) } -> std::same_as<result<void>>;
+  { walk.advance(tap) } -> std::same_as<result<void>>;
+};
 
 /// Whether every column of what a backward pass tells of a layer is a sample of its own (an image of a perceptron),
 /// rather than a position of one sample (of a text, of an image that is convolved).

@@ -106,6 +106,7 @@ class resnet {
 
  private:
   friend class resnet_tape;
+  friend class resnet_walk;
 
   static constexpr index_t stages = 3;
   static constexpr index_t taps = 9;  // 3 x 3
@@ -228,16 +229,24 @@ class resnet {
     }
   }
 
+  /// The patches of x, which are the convolution's input, in `columns`.
+  template <class Tap>
+  static matrix_span<float const> patches_of(linear const& conv, feature_map& x, index_t stride, matrix<float>& columns,
+                                             Tap& tap) {
+    convolution const c{.height = x.side, .width = x.side, .stride = stride};
+    matrix_span<float> const patches(columns.data(), x.channels * taps, c.out_pixels());
+    im2col(x.span(), c, patches);
+    tap(conv, matrix_span<float const>(patches));
+    return patches;
+  }
+
   /// out = epilogue(conv(x)).
   template <class Tap>
   static void convolve(linear const& conv, feature_map& x, index_t stride, matrix<float>& columns, feature_map& out,
                        Tap& tap, layer_epilogue const& epilogue) {
-    convolution const c{.height = x.side, .width = x.side, .stride = stride};
-    matrix_span<float> const patches(columns.data(), x.channels * taps, c.out_pixels());
-    im2col(x.span(), c, patches);
+    auto const patches = patches_of(conv, x, stride, columns, tap);
     out.channels = conv.shape().rows;
-    out.side = c.out_width();
-    tap(conv, matrix_span<float const>(patches));
+    out.side = (x.side + stride - 1) / stride;
     conv.forward(patches, out.span(), epilogue);
   }
 
@@ -262,22 +271,40 @@ class resnet {
       pooled(c, 0) = sum_of<float>(map.cols, [&](index_t p) { return map(c, p); }) / static_cast<float>(map.cols);
   }
 
+  /// The l-th layer of an image, which is not the classifier: its input is in x, that of a block's second convolution
+  /// in `inner` beside the shortcut's values in x.
   template <class Tap>
-  void forward_image(workspace& work, matrix_span<float> logits, Tap& tap) const {
+  void run_convolution(std::size_t l, workspace& work, Tap& tap) const {
     auto& [x, inner, out, columns] = work;
-    convolve(first_.conv, x, 1, columns, out, tap, after(first_.norm));
-    std::swap(x, out);
-    for (block const& b : blocks_) {
+    if (l == 0) {
+      convolve(first_.conv, x, 1, columns, out, tap, after(first_.norm));
+      std::swap(x, out);
+      return;
+    }
+    block const& b = blocks_[(l - 1) / 2];
+    if (l % 2 == 1) {
       convolve(b.first.conv, x, b.stride, columns, inner, tap, after(b.first.norm));
       if (b.stride != 1) widen(x, b.second.conv.shape().rows, columns);
+    } else {
       convolve(b.second.conv, inner, 1, columns, out, tap, after(b.second.norm, x.span()));
       std::swap(x, out);
     }
-    auto const map = x.span();
-    matrix_span<float> const pooled(columns.data(), map.rows, 1);
+  }
+
+  /// The classifier's input, in the workspace.
+  template <class Tap>
+  matrix_span<float const> pooled_of(workspace& work, Tap& tap) const {
+    auto const map = work.x.span();
+    matrix_span<float> const pooled(work.columns.data(), map.rows, 1);
     pool(map, pooled);
     tap(classifier_, matrix_span<float const>(pooled));
-    classifier_.forward(pooled, logits.transposed());
+    return pooled;
+  }
+
+  template <class Tap>
+  void forward_image(workspace& work, matrix_span<float> logits, Tap& tap) const {
+    for (std::size_t l = 0; l <= 2 * blocks_.size(); ++l) run_convolution(l, work, tap);
+    classifier_.forward(pooled_of(work, tap), logits.transposed());
   }
 
   unit first_;

@@ -2,7 +2,10 @@
 // Statistics of every layer of a network, collected while it runs on calibration data.
 #pragma once
 
+#include <concepts>
+#include <numeric>
 #include <span>
+#include <type_traits>
 #include <vector>
 
 #include <pare/calibrate/statistics.hpp>
@@ -18,6 +21,9 @@ namespace pare::inline PARE_ABI {
 ///
 /// The network must stay where it is while collecting. Its activations are seen as they are: prune_in_stages collects
 /// from a network whose first layers are pruned already.
+///
+/// Layers that read the same input (input_of: a transformer block's queries, keys and values) share their statistics
+/// where all of these are of inputs: they are collected and stored once, from what the first of these layers is shown.
 template <class Needs>
 class calibration {
  public:
@@ -25,18 +31,15 @@ class calibration {
 
   template <network N>
   explicit calibration(N const& net) : columns_are_samples_(columns_are_samples<N>) {
-    for (linear const* l : net.layers()) {
-      known_.push_back(l);
-      layers_.emplace_back(l->shape());
-    }
+    std::vector<std::size_t> all(net.layers().size());
+    std::iota(all.begin(), all.end(), std::size_t{0});
+    take<N>(net.layers(), all);
   }
-  /// Of some layers only, by their positions in layers(); the statistics of others are of no inputs and take no memory.
+  /// Of some layers only, by their rising positions in layers(); the statistics of others are of no inputs and take no
+  /// memory.
   template <network N>
   calibration(N const& net, std::span<std::size_t const> only) : columns_are_samples_(columns_are_samples<N>) {
-    auto const all = net.layers();
-    known_.resize(all.size(), nullptr);
-    for (std::size_t const l : only) known_[l] = all[l];
-    for (linear const* l : known_) layers_.emplace_back(l == nullptr ? extents{} : l->shape());
+    take<N>(net.layers(), only);
   }
 
   /// Adds a batch of a layer's inputs x (K, N). Layers that the network does not list are passed over.
@@ -54,8 +57,7 @@ class calibration {
   template <class Corpus = any_corpus>
   void close(index_t positions) {
     if (columns_are_samples_) return;
-    for (std::size_t l = 0; l < layers_.size(); ++l)
-      if (known_[l] != nullptr) layers_[l].template close<Corpus>(positions);
+    for (Needs& of_input : collected_) of_input.template close<Corpus>(positions);
   }
 
   /// As a tap, of any_corpus.
@@ -81,27 +83,67 @@ class calibration {
 
   /// Makes it what it would be had it seen the other's data too. Pre: of the same network.
   void merge(calibration const& other) {
-    PARE_EXPECTS(other.layers_.size() == layers_.size(), "calibration::merge: both must be of the same network");
-    for (std::size_t l = 0; l < layers_.size(); ++l) layers_[l].merge(other.layers_[l]);
+    PARE_EXPECTS(other.where_ == where_ && other.collected_.size() == collected_.size(),
+                 "calibration::merge: both must be of the same layers of the same network");
+    for (std::size_t i = 0; i < collected_.size(); ++i) collected_[i].merge(other.collected_[i]);
   }
   /// Statistics of the l-th layer.
-  [[nodiscard]] Needs const& operator[](std::size_t l) const noexcept { return layers_[l]; }
-  [[nodiscard]] Needs& operator[](std::size_t l) noexcept { return layers_[l]; }
-  [[nodiscard]] std::size_t size() const noexcept { return layers_.size(); }
+  [[nodiscard]] Needs const& operator[](std::size_t l) const noexcept { return collected_[where_[l]]; }
+  /// The same to fill by hand: what layers share is filled for all of them.
+  [[nodiscard]] Needs& operator[](std::size_t l) noexcept { return collected_[where_[l]]; }
+  [[nodiscard]] std::size_t size() const noexcept { return where_.size(); }
 
  private:
+  template <network N>
+  void take(std::vector<linear const*> const& all, std::span<std::size_t const> only) {
+    collected_.emplace_back(extents{});  // of the layers that are left out
+    where_.resize(all.size(), 0);
+    known_.resize(all.size(), nullptr);
+    for (std::size_t i = 0; i < only.size(); ++i) {
+      std::size_t const l = only[i];
+      bool const shares = !Needs::needs_gradients && i > 0 && input_of<N>(only[i - 1]) == input_of<N>(l);
+      if (!shares) {
+        known_[l] = all[l];
+        collected_.emplace_back(all[l]->shape());
+      }
+      where_[l] = collected_.size() - 1;
+    }
+  }
+
   [[nodiscard]] Needs* find(linear const& layer) noexcept {
     // Networks call their layers in the order of the list, or back, again and again: the next one is nearly always
     // near.
     for (std::size_t tried = 0; tried < known_.size(); ++tried, next_ = (next_ + 1) % known_.size())
-      if (known_[next_] == &layer) return &layers_[next_];
+      if (known_[next_] == &layer) return &collected_[where_[next_]];
     return nullptr;
   }
 
-  std::vector<linear const*> known_;
+  std::vector<linear const*> known_;  // whose inputs are collected; null where another layer's are, or none
+  std::vector<std::size_t> where_;    // of each layer, in collected_
   bool columns_are_samples_;
   std::size_t next_ = 0;
-  std::vector<Needs> layers_;
+  std::vector<Needs> collected_;
 };
+
+namespace detail {
+
+/// Collects the statistics of a stage; data as for prune_in_stages. `goes_on`: a walk then stands behind the stage, so
+/// that it ran once; else before it, and the next call runs the stage with the weights that it has by then.
+template <network N, class Needs, class Data>
+[[nodiscard]] result<void> calibrate_stage(N const& net, std::size_t stage, Data& data, calibration<Needs>& into,
+                                           bool goes_on) {
+  if constexpr (std::same_as<Needs, statistics<>>) {
+    return {};
+  } else if constexpr (stage_walk<Data>) {
+    static_assert(!Needs::needs_gradients, "a walk shows inputs only; gradients need a callable that runs backward");
+    PARE_EXPECTS(data.stage() <= stage, "calibration: the walk has gone too far");
+    while (data.stage() < stage) PARE_TRY_VOID(data.advance(no_tap{}));
+    return goes_on ? data.advance(into) : data.show(into);
+  } else {
+    return data(net, into);
+  }
+}
+
+}  // namespace detail
 
 }  // namespace pare::inline PARE_ABI

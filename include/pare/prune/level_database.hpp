@@ -88,13 +88,14 @@ class level_database {
 /// and the statistics of the dense network, which is not changed. Levels that would leave a layer nothing, or remove
 /// less than nothing, are left out.
 ///
-/// feed:   as for prune_in_stages. The published code's default step has hidden^2 where ours has the mean size of a
+/// data:   as for prune_in_stages. The published code's default step has hidden^2 where ours has the mean size of a
 /// layer. Errors: an N:M pattern, which has one level only; those of prune_in_stages. Time: (2 L + 1) times the
-/// method's, and one run of feed a stage. Memory: the statistics of one stage, and for each level of each matrix one
-/// bit a weight and 4 bytes a kept weight: at 50 % and L = 8 about 35 bytes a weight.
-template <network N, layer_pruner P, class Feed>
+/// method's, and one run of each stage (of a callable: of the network a stage). Memory: the statistics of one stage,
+/// and for each level of each matrix one bit a weight and 4 bytes a kept weight: at 50 % and L = 8 about 35 bytes a
+/// weight.
+template <network N, layer_pruner P, class Data>
 [[nodiscard]] result<level_database> solve_levels(N const& net, P const& method, any_pattern const& pattern,
-                                                  sparsity target, level_options const& options, Feed&& feed,
+                                                  sparsity target, level_options const& options, Data&& data,
                                                   prune_settings const& settings = {}) {
   PARE_EXPECTS(options.levels >= 0 && options.step >= 0, "solve_levels: levels and step must not be negative");
   PARE_EXPECTS(target.value < 1.0, "solve_levels: the sparsity must lie in [0, 1)");
@@ -118,7 +119,7 @@ template <network N, layer_pruner P, class Feed>
     std::size_t last = first + 1;
     while (last < chosen.size() && stage_of<N>(chosen[last]) == stage_of<N>(chosen[first])) ++last;
     calibration<typename P::needs> stats(net, std::span(chosen).subspan(first, last - first));
-    if constexpr (!std::same_as<typename P::needs, statistics<>>) PARE_TRY_VOID(feed(net, stats));
+    PARE_TRY_VOID(detail::calibrate_stage(net, stage_of<N>(chosen[first]), data, stats, true));
     for (; first < last; ++first) {
       linear const& layer = *layers[chosen[first]];
       P one = method;

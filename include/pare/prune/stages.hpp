@@ -20,14 +20,18 @@ enum class calibration_stream { pruned, dense };
 
 /// Prunes `net` with `method`, stage by stage (stage_of: transformer blocks, or single layers).
 ///
-/// feed:    result<void> feed(N const& net, auto& tap): runs the calibration data through the network.
+/// data:    a stage_walk of `net` at its start (nn/walk.hpp has one for each network that pare knows), or a callable
+///          result<void> feed(N const& net, auto& tap) that runs all data through the network: for what a walk does not
+///          show (gradients, several corpora), and for networks that have none.
 /// shares:  the sparsity of each layer of layers_to_prune(net, settings), in its order (see share_out); ignored by N:M.
-/// Errors: a pattern that does not fit a layer (all are named); those of feed and of the method, with the layer's name;
+/// Errors: a pattern that does not fit a layer (all are named); those of data and of the method, with the layer's name;
 ///         NaN or infinite weights; cancelled by progress. On error the network is as it was.
-/// Time: one run of feed a stage, and the method; memory: the statistics of one stage, and the old weights.
-template <network N, layer_pruner P, class Feed>
+/// Time: the method's, and of a walk two runs of each stage (one for the dense stream), of a callable one run of the
+/// network a stage; both give the same weights to the bit. Memory: the statistics of one stage, the old weights, and
+/// the walk: 4 bytes times the values at one boundary (samples * positions * width).
+template <network N, layer_pruner P, class Data>
 [[nodiscard]] result<std::vector<pruned_layer>> prune_in_stages(N& net, P const& method, any_pattern const& pattern,
-                                                                std::span<sparsity const> shares, Feed&& feed,
+                                                                std::span<sparsity const> shares, Data&& data,
                                                                 calibration_stream stream = calibration_stream::pruned,
                                                                 prune_settings const& settings = {}) {
   auto const layers = net.layers();
@@ -50,10 +54,9 @@ template <network N, layer_pruner P, class Feed>
     if (!settings.progress("prune", static_cast<index_t>(first), std::ssize(chosen)))
       return give_up(error{errc::cancelled, "prune", "cancelled"});
     calibration<typename P::needs> stats(net, std::span(chosen).subspan(first, last - first));
-    if constexpr (!std::same_as<typename P::needs, statistics<>>) {
-      result<void> const fed = feed(std::as_const(net), stats);
-      if (!fed) return give_up(fed.error());
-    }
+    result<void> const seen = detail::calibrate_stage(std::as_const(net), stage_of<N>(chosen[first]), data, stats,
+                                                      stream == calibration_stream::dense);
+    if (!seen) return give_up(seen.error());
     for (; first < last; ++first) {
       linear& layer = *layers[chosen[first]];
       P one = method;

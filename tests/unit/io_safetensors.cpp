@@ -13,6 +13,7 @@
 #include "io_sha256.hpp"
 #include "support/catch.hpp"
 #include "support/data.hpp"
+#include "support/memory.hpp"
 
 using pare::dtype_code;
 using pare::errc;
@@ -39,21 +40,6 @@ std::vector<index_t> shape_of(nlohmann::json const& list) {
   return out;
 }
 
-/// A field of /proc/self/status in bytes; 0 where there is none.
-std::size_t memory_field(std::string const& field) {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);)
-    if (line.starts_with(field + ":")) return std::stoul(line.substr(field.size() + 1)) * 1024;
-  return 0;
-}
-
-/// Starts a new measurement of the peak; false where the system does not let us.
-bool reset_peak_memory() {
-  std::ofstream clear("/proc/self/clear_refs");
-  clear << "5" << std::flush;
-  return clear.good();
-}
-
 }  // namespace
 
 TEST_CASE("io/safetensors: every file of the hostile corpus gets its verdict, within memory bounded by its size") {
@@ -63,15 +49,16 @@ TEST_CASE("io/safetensors: every file of the hostile corpus gets its verdict, wi
   REQUIRE(expected);
   int accepted = 0;
   int rejected = 0;
-  if (!reset_peak_memory() || memory_field("VmHWM") == 0) WARN("skipped: the peak memory is not told here");
+  if (!pare::test::reset_peak_memory() || pare::test::memory_field("VmHWM") == 0)
+    WARN("skipped: the peak memory is not told here");
   for (auto const& item : (*expected)["files"].items()) {
     nlohmann::json const& want = item.value();
     auto const path = *folder / item.key();
     INFO(item.key() << ": " << want["reason"].get<std::string>());
-    bool const measured = reset_peak_memory();
-    std::size_t const before = memory_field("VmRSS");
+    bool const measured = pare::test::reset_peak_memory();
+    std::size_t const before = pare::test::memory_field("VmRSS");
     auto const file = safetensors::open(path);
-    std::size_t const peak = memory_field("VmHWM");
+    std::size_t const peak = pare::test::memory_field("VmHWM");
     if (measured && before != 0) {
       // eight times the file (names, shapes and their allocator's blocks) and what the process needs anyway
       std::size_t const bound = before + 8 * std::filesystem::file_size(path) + (std::size_t{16} << 20);

@@ -92,7 +92,8 @@ template <network N>
 /// Errors: a pattern that does not fit a layer (all such layers are named); NaN or infinite weights, statistics or
 /// scores;
 ///         cancelled by progress. On error the network is unchanged.
-/// O(weights) time; the scores and masks of all chosen layers are held at once.
+/// O(weights) time; memory: the masks of all chosen layers, and the scores of one (of all where the budget or the
+/// pattern needs them to be compared: A::needs_scores).
 template <network N, criterion C, sparsity_pattern P, budget_allocator A = uniform>
 [[nodiscard]] result<std::vector<pruned_layer>> prune(N& net, C const& method, P const& pattern, sparsity target,
                                                       calibration<typename C::needs> const& stats, A const& budget = {},
@@ -111,46 +112,58 @@ template <network N, criterion C, sparsity_pattern P, budget_allocator A = unifo
   PARE_TRY_VOID(require_fit(pattern, net, chosen));
 
   C shown = method;
-  for (std::size_t const l : chosen) {
-    PARE_TRY_VOID(detail::require_finite(layers[l]->weight(), layers[l]->name(), "the weight"));
-    if constexpr (network_criterion<C>) shown.look(layers[l]->weight(), stats[l]);
-  }
-
-  std::vector<matrix<float>> scores;
   std::vector<layer_info> infos;
-  std::vector<matrix<float>> units;
   for (std::size_t const l : chosen) {
     linear const& layer = *layers[l];
-    if (!settings.progress("score", std::ssize(scores), std::ssize(chosen)))
-      return error{errc::cancelled, "prune", "cancelled"};
-    C scored = shown;
-    if constexpr (requires { scored.seed; }) scored.seed += l;  // every layer draws its own random numbers
-    scores.push_back(score(layer.weight(), scored, stats[l]));
-    PARE_TRY_VOID(detail::require_finite(scores.back().span(), layer.name(), "the score"));
-    extents const s = layer.shape();
+    PARE_TRY_VOID(detail::require_finite(layer.weight(), layer.name(), "the weight"));
+    if constexpr (network_criterion<C>) shown.look(layer.weight(), stats[l]);
     infos.push_back({layer.name(),
                      layer.tensor_shape(),
-                     s.size() / pattern.unit().size(),
+                     layer.shape().size() / pattern.unit().size(),
                      {},
                      static_cast<index_t>(stage_of<N>(l))});
-    if constexpr (A::needs_scores) {
-      units.push_back(unit_scores(scores.back().span(), pattern));
-      infos.back().scores = units.back().span();
+  }
+  auto const scores_of = [&](std::size_t i) -> result<matrix<float>> {
+    linear const& layer = *layers[chosen[i]];
+    C scored = shown;
+    if constexpr (requires { scored.seed; }) scored.seed += chosen[i];  // every layer draws its own random numbers
+    matrix<float> scores = score(layer.weight(), scored, stats[chosen[i]]);
+    PARE_TRY_VOID(detail::require_finite(scores.span(), layer.name(), "the score"));
+    return scores;
+  };
+
+  std::vector<matrix<float>> scores(A::needs_scores ? chosen.size() : 0);
+  std::vector<matrix<float>> units(A::needs_scores && pattern.unit() != extents{1, 1} ? chosen.size() : 0);
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    if (!settings.progress("score", static_cast<index_t>(i), std::ssize(chosen)))
+      return error{errc::cancelled, "prune", "cancelled"};
+    PARE_TRY(scores[i], scores_of(i));
+    infos[i].scores = scores[i].span();
+    if (!units.empty()) {
+      units[i] = unit_scores(scores[i].span(), pattern);
+      infos[i].scores = units[i].span();
     }
   }
-
   PARE_TRY(std::vector<sparsity> const shares, allocate(budget, infos, target));
+  units.clear();
+
   std::vector<mask> masks;
   for (std::size_t i = 0; i < chosen.size(); ++i) {
     if (!settings.progress("select", static_cast<index_t>(i), std::ssize(chosen)))
       return error{errc::cancelled, "prune", "cancelled"};
+    matrix<float> of_layer;
+    if constexpr (A::needs_scores) {
+      of_layer = std::move(scores[i]);
+    } else {
+      PARE_TRY(of_layer, scores_of(i));
+    }
     if constexpr (fixed_ratio_pattern<P>) {
-      masks.push_back(select(scores[i], pattern));
+      masks.push_back(select(of_layer, pattern));
     } else {
       // A network-wide pool counts whole layers, so it also selects in whole layers.
       scope const pool = A::needs_scores || default_scope<C>() == scope::network ? scope::matrix : default_scope<C>();
-      masks.push_back(pattern.of() > 0 ? select(scores[i], any_pattern(pattern))
-                                       : select(scores[i], pattern, shares[i], pool));
+      masks.push_back(pattern.of() > 0 ? select(of_layer, any_pattern(pattern))
+                                       : select(of_layer, pattern, shares[i], pool));
     }
   }
   std::vector<pruned_layer> done;

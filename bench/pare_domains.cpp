@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pruning for a domain: what methods that know the domain, or the domain and what is general, cost in either.
 //
-//     pare_domains [--data FOLDER] [--sparsity S] [--calib BYTES] [--test BYTES] [--embeddings]
+//     pare_domains [--data FOLDER] [--sparsity S] [--calib BYTES] [--test BYTES] [--embeddings] [--structured]
 //
 // General data is TinyStories, the domains are three other texts; a Llama of 260,000 parameters is pruned for each, and
 // its perplexity is taken on other parts of both texts, within matrices and with one pool over the network. With
 // --embeddings: the mean of the final states as a sentence's embedding, calibrated with InfoNCE on triplets of general
-// and of chemical sentences, measured by Spearman's correlation on STS-B.
+// and of chemical sentences, measured by Spearman's correlation on STS-B. With --structured: whole
+// heads and feed-forward channels on TinyStories alone, by FLAP and by what it must beat.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -32,8 +33,10 @@
 #include <pare/prune/alps.hpp>
 #include <pare/prune/d_pruner.hpp>
 #include <pare/prune/stages.hpp>
+#include <pare/prune/structured_llama.hpp>
 #include <pare/score/gaprune.hpp>
 #include <pare/score/magnitude.hpp>
+#include <pare/score/normalise.hpp>
 #include <pare/score/obd.hpp>
 #include <pare/score/wanda.hpp>
 
@@ -75,6 +78,7 @@ struct options {
   std::size_t calibration = 100'000;
   std::size_t test = 100'000;
   bool embeddings = false;
+  bool structured = false;
 };
 
 /// The network, and how its quality is measured: pairs of figures, one of the domain and one of general data.
@@ -163,6 +167,59 @@ void domains(options const& o, llama const& net, tokenizer const& words) {
     });
     solver_row(t, "alps (domain)", alps{},
                [&](llama const& n) { return must(walk(n, std::span<std::vector<int> const>(domain))); });
+  }
+}
+
+/// One score for each unit: the L2 norm of its weights, standardised in its group.
+std::vector<std::vector<double>> magnitudes(llama const& net) {
+  std::vector<matrix_span<float const>> weights;
+  for (linear const* l : net.layers()) weights.push_back(l->weight());
+  std::vector<std::vector<double>> out;
+  for (coupled_units const& group : structured_units(net)) {
+    auto const norms =
+        unit_scores(group, weights, {.elements = unit_scoring::reduction::l2, .members = unit_scoring::reduction::l2});
+    matrix<float> z(1, std::ssize(norms));
+    for (index_t u = 0; u < z.cols(); ++u) z(0, u) = static_cast<float>(norms[static_cast<std::size_t>(u)]);
+    zscore{}.apply(z.span());
+    out.emplace_back(z.data(), z.data() + z.size());
+  }
+  return out;
+}
+
+std::vector<std::vector<double>> draws(llama const& net, std::uint64_t seed) {
+  random_source random(seed);
+  std::vector<std::vector<double>> out;
+  for (coupled_units const& group : structured_units(net))
+    for (double& s : out.emplace_back(group.units.size())) s = static_cast<double>(random.uniform());
+  return out;
+}
+
+void structured(options const& o, llama const& net, tokenizer const& words) {
+  std::string const text = read(o.data + "/text/tinystories_val.txt");
+  texts const seen = must(encode_chunks(words, part(text, 0, o.calibration), 600));
+  std::string const test = part(text, 400'000, o.test);
+  calibration<flap_pruner::needs> stats(net);
+  must(feed(net, std::span<std::vector<int> const>(seen), stats));
+  auto const measure = [&](llama const& n) {
+    return must(perplexity(n, words, test, {.chunk_bytes = 600})).perplexity;
+  };
+  std::printf("perplexity without whole heads and channels; dense %.3f\n  %-18s  %10s %10s\n", measure(net), "",
+              "plain", "with bias");
+  for (double const target : {0.1, 0.2, 0.3}) {
+    auto const row = [&](char const* name, std::vector<std::vector<double>> const& scores) {
+      std::printf("  %-18s", name);
+      for (auto const* means : {static_cast<calibration<flap_pruner::needs> const*>(nullptr),
+                                static_cast<calibration<flap_pruner::needs> const*>(&stats)}) {
+        llama pruned = net;
+        (void)must(prune_units(pruned, scores, sparsity(target), means));
+        std::printf("  %9.3f", measure(pruned));
+      }
+      std::printf("\n");
+    };
+    std::printf("  %.0f %% of the weights of all blocks\n", 100.0 * target);
+    row("flap", flap_pruner{}.scores(net, stats));
+    row("magnitude", magnitudes(net));
+    for (std::uint64_t const seed : {1, 2, 3}) row("random", draws(net, seed));
   }
 }
 
@@ -289,8 +346,12 @@ int main(int argc, char** argv) {
       o.test = std::strtoul(value(), nullptr, 10);
     } else if (a == "--embeddings") {
       o.embeddings = true;
+    } else if (a == "--structured") {
+      o.structured = true;
     } else {
-      std::fprintf(stderr, "usage: %s [--data FOLDER] [--sparsity S] [--calib BYTES] [--test BYTES] [--embeddings]\n",
+      std::fprintf(stderr,
+                   "usage: %s [--data FOLDER] [--sparsity S] [--calib BYTES] [--test BYTES] [--embeddings] "
+                   "[--structured]\n",
                    argv[0]);
       return 2;
     }
@@ -303,6 +364,8 @@ int main(int argc, char** argv) {
   auto const words = must(tokenizer::open(o.data + "/stories260K/tokenizer.bin", net.config().vocab_size));
   if (o.embeddings) {
     embeddings(o, net, words);
+  } else if (o.structured) {
+    structured(o, net, words);
   } else {
     domains(o, net, words);
   }

@@ -193,16 +193,16 @@ TEST_CASE("keep_best: exact counts and the tie rule, over units of several group
       auto const expected = pare::select(row, pare::unstructured{}, sparsity{f});
       auto const keep = pare::keep_best(s, sparsity{f});
       for (index_t i = 0; i < n; ++i) REQUIRE(keep[static_cast<std::size_t>(i)] == expected(0, i));
-      REQUIRE(pare::keep_within(s, std::vector<double>(s.size(), 1.0), sparsity{f}) == keep);
+      REQUIRE(pare::keep_by_cost(s, std::vector<double>(s.size(), 1.0), sparsity{f}) == keep);
     }
   }
 }
 
-TEST_CASE("keep_within: removes in order while the cost fits") {
+TEST_CASE("keep_by_cost: removes in order while the cost fits, or up to the nearest cost") {
   std::vector<double> const scores{5, 1, 2, 3, 4};
   std::vector<double> const costs{10, 20, 5, 40, 25};  // 100 in all; removed in the order 20 5 40 25 10
   auto const removed = [&](double s) {
-    auto const keep = pare::keep_within(scores, costs, sparsity{s});
+    auto const keep = pare::keep_by_cost(scores, costs, sparsity{s});
     return std::count(keep.begin(), keep.end(), false);
   };
   CHECK(removed(0.0) == 0);
@@ -213,7 +213,17 @@ TEST_CASE("keep_within: removes in order while the cost fits") {
   CHECK(removed(0.65) == 3);
   CHECK(removed(0.9) == 4);
   CHECK(removed(1.0) == 5);
-  CHECK(pare::keep_within(scores, costs, sparsity{0.25}) == std::vector<bool>{true, false, false, true, true});
+  CHECK(pare::keep_by_cost(scores, costs, sparsity{0.25}) == std::vector<bool>{true, false, false, true, true});
+  auto const nearest = [&](double s) {
+    auto const keep = pare::keep_by_cost(scores, costs, sparsity{s}, pare::budget_end::nearest);
+    return std::count(keep.begin(), keep.end(), false);
+  };
+  CHECK(nearest(0.0) == 0);
+  CHECK(nearest(0.1) == 0);  // 0 and 20 are as near
+  CHECK(nearest(0.11) == 1);
+  CHECK(nearest(0.44) == 2);  // 25 and 65
+  CHECK(nearest(0.46) == 3);
+  CHECK(nearest(1.0) == 5);
 }
 
 TEST_CASE("drop_units: a masked feed-forward network is the one without the channels; the hidden dimension likewise") {
@@ -290,9 +300,9 @@ TEST_CASE("coupled units: what they must refuse") {
   CHECK_THROWS_AS(pare::head_groups({}, 4, 0, 2), contract_violation);
   std::vector<double> const nan{1.0, std::nan("")};
   CHECK_THROWS_AS(pare::keep_best(nan, sparsity{0.5}), contract_violation);
-  CHECK_THROWS_AS(pare::keep_within(nan, std::vector<double>{1, 1}, sparsity{0.5}), contract_violation);
-  CHECK_THROWS_AS(pare::keep_within(std::vector<double>{1, 1}, std::vector<double>{1}, sparsity{0.5}),
+  CHECK_THROWS_AS(pare::keep_by_cost(nan, std::vector<double>{1, 1}, sparsity{0.5}), contract_violation);
+  CHECK_THROWS_AS(pare::keep_by_cost(std::vector<double>{1, 1}, std::vector<double>{1}, sparsity{0.5}),
                   contract_violation);
-  CHECK_THROWS_AS(pare::keep_within(std::vector<double>{1, 1}, std::vector<double>{1, -1}, sparsity{0.5}),
+  CHECK_THROWS_AS(pare::keep_by_cost(std::vector<double>{1, 1}, std::vector<double>{1, -1}, sparsity{0.5}),
                   contract_violation);
 }

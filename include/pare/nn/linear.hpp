@@ -52,6 +52,12 @@ class linear {
     operand_ = {};
   }
 
+  /// Another bias (M), or none. Pre: one value per output.
+  void assign_bias(std::vector<float> bias) {
+    PARE_EXPECTS(bias.empty() || std::ssize(bias) == shape().rows, "linear: the bias must have one value per output");
+    bias_ = std::move(bias);
+  }
+
   /// The shape of the weight tensor in the checkpoint: (M, K), or (O, I, kh, kw) for a convolution, which some
   /// allocators look at. Pre: M * K elements.
   void tensor_shape(std::vector<index_t> dims) { dims_ = std::move(dims); }

@@ -218,23 +218,28 @@ inline std::vector<std::size_t> removal_order(std::span<double const> scores) {
   return keep;
 }
 
-/// Which units stay where units are removed in the order of their scores, as long as what they cost together does not
-/// exceed the fraction s of all cost; the first unit that exceeds it ends the removal. With equal whole costs it is
-/// keep_best. (FLAP removes up to the nearest cost instead, which may exceed the budget.)
+/// Where a removal by cost ends: before the first unit that would exceed the budget, or with the unit whose cost is
+/// nearest to it (of two as near, with the lesser), which may exceed it: FLAP's.
+enum class budget_end { within, nearest };
+
+/// Which units stay where units are removed in the order of their scores until what they cost together reaches the
+/// fraction s of all cost. With equal whole costs, `within` is keep_best.
 /// costs: one a unit, e.g. unit_costs or FLOPs. Pre: costs >= 0; no NaN. O(n log n).
-[[nodiscard]] inline std::vector<bool> keep_within(std::span<double const> scores, std::span<double const> costs,
-                                                   sparsity s) {
-  PARE_EXPECTS(costs.size() == scores.size(), "keep_within: every unit has one score and one cost");
+[[nodiscard]] inline std::vector<bool> keep_by_cost(std::span<double const> scores, std::span<double const> costs,
+                                                    sparsity s, budget_end end = budget_end::within) {
+  PARE_EXPECTS(costs.size() == scores.size(), "keep_by_cost: every unit has one score and one cost");
   double all = 0.0;
   for (double const c : costs) {
-    PARE_EXPECTS(c >= 0.0, "keep_within: a cost must not be negative");
+    PARE_EXPECTS(c >= 0.0, "keep_by_cost: a cost must not be negative");
     all += c;
   }
+  double const goal = s.value * all;
   std::vector<bool> keep(scores.size(), true);
   double gone = 0.0;
   for (std::size_t const u : detail::removal_order(scores)) {
-    gone += costs[u];
-    if (gone > s.value * all) break;
+    double const after = gone + costs[u];
+    if (end == budget_end::within ? after > goal : after - goal >= goal - gone) break;
+    gone = after;
     keep[u] = false;
   }
   return keep;

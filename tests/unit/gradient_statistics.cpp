@@ -165,6 +165,14 @@ TEST_CASE("statistics: a corpus fills its own statistics only, and a backward pa
   stats.add(gradient_batch{x.span(), delta.span()});
   CHECK(stats.get<input_norms>().norm(1) == 4.0);
   CHECK(stats.get<of<domain_corpus, fisher>>().samples() == 1);
+
+  list other(extents{1, 2});
+  other.add<general_corpus>(gradient_batch{x.span(), delta.span()});
+  other.close<general_corpus>(1);
+  stats.merge(other);
+  CHECK(stats.get<of<general_corpus, fisher>>()(0, 1) == 64.0);
+  CHECK(stats.get<of<general_corpus, fisher>>().samples() == 1);
+  CHECK(stats.get<of<domain_corpus, fisher>>().samples() == 1);
 }
 
 TEST_CASE("gradient statistics: other shapes are contract violations") {

@@ -3,6 +3,7 @@
 // positions, and the mean magnitude.
 #pragma once
 
+#include <pare/calibrate/gradient_average.hpp>
 #include <pare/calibrate/outer_products.hpp>
 #include <pare/calibrate/statistics.hpp>
 
@@ -11,24 +12,19 @@ namespace pare::inline PARE_ABI {
 namespace detail {
 /// (1 / samples) sum over samples of f(g), f as Moment says.
 template <class Moment>
-class sample_moment {
+class sample_moment : public gradient_average {
  public:
-  explicit sample_moment(extents shape) : sum_(shape) {}
+  using gradient_average::gradient_average;
 
   void add(gradient_batch const& batch) {
     if (batch.columns_are_samples) {
       add_outer_products_of<Moment>(batch.delta, batch.x, sum_);
-      samples_ += batch.x.cols;
+      terms_ += batch.x.cols;
     } else {
       add_outer_products(batch.delta, batch.x, open());
     }
   }
-  void add_gradient(matrix_span<float const> gradient) {
-    PARE_EXPECTS(gradient.shape() == shape(), "gradient moments: the gradient must have the weights' shape");
-    matrix<float>& sample = open();
-    for (index_t i = 0; i < gradient.rows; ++i)
-      for (index_t j = 0; j < gradient.cols; ++j) sample(i, j) += gradient(i, j);
-  }
+  void add_gradient(matrix_span<float const> gradient) { add_to(open(), gradient); }
   void close(index_t positions) {
     PARE_EXPECTS(positions > 0, "gradient moments: a sample has at least one position");
     matrix<float>& sample = open();
@@ -37,20 +33,10 @@ class sample_moment {
       sum_.data()[i] += Moment::of(sample.data()[i] * share);
       sample.data()[i] = 0.0f;
     }
-    ++samples_;
-  }
-  void merge(sample_moment const& other) {
-    PARE_EXPECTS(other.shape() == shape(), "gradient moments: both must be of weights of the same shape");
-    for (index_t i = 0; i < sum_.size(); ++i) sum_.data()[i] += other.sum_.data()[i];
-    samples_ += other.samples_;
+    ++terms_;
   }
 
-  [[nodiscard]] extents shape() const noexcept { return sum_.shape(); }
-  [[nodiscard]] index_t samples() const noexcept { return samples_; }
-  /// Of weight (i, j); 0 before any sample.
-  [[nodiscard]] double operator()(index_t i, index_t j) const noexcept {
-    return samples_ == 0 ? 0.0 : static_cast<double>(sum_(i, j)) / static_cast<double>(samples_);
-  }
+  [[nodiscard]] index_t samples() const noexcept { return terms_; }
 
  private:
   /// The gradient of the open sample.
@@ -59,9 +45,7 @@ class sample_moment {
     return open_;
   }
 
-  matrix<float> sum_;
   matrix<float> open_;
-  index_t samples_ = 0;
 };
 }  // namespace detail
 
@@ -82,31 +66,17 @@ struct gradient_magnitude : detail::sample_moment<detail::absolute_value> {
 /// delta the gradient of the *summed* loss, so that one backward pass of a long text gives as many samples as it has
 /// tokens. Error as for `fisher`, with positions for samples. Memory: 4 M K bytes. It has no add_gradient: the gradient
 /// of a whole text does not say what its positions were.
-class position_fisher {
+class position_fisher : public detail::gradient_average {
  public:
-  explicit position_fisher(extents shape) : sum_(shape) {}
+  using gradient_average::gradient_average;
 
   void add(gradient_batch const& batch) {
     detail::add_outer_products_of<detail::square>(batch.delta, batch.x, sum_);
-    if (batch.columns_are_samples) positions_ += batch.x.cols;
+    if (batch.columns_are_samples) terms_ += batch.x.cols;
   }
-  void close(index_t positions) { positions_ += positions; }
-  void merge(position_fisher const& other) {
-    PARE_EXPECTS(other.shape() == shape(), "position_fisher::merge: both must be of weights of the same shape");
-    for (index_t i = 0; i < sum_.size(); ++i) sum_.data()[i] += other.sum_.data()[i];
-    positions_ += other.positions_;
-  }
+  void close(index_t positions) { terms_ += positions; }
 
-  [[nodiscard]] extents shape() const noexcept { return sum_.shape(); }
-  [[nodiscard]] index_t positions() const noexcept { return positions_; }
-  /// P of weight (i, j); 0 before any position.
-  [[nodiscard]] double operator()(index_t i, index_t j) const noexcept {
-    return positions_ == 0 ? 0.0 : static_cast<double>(sum_(i, j)) / static_cast<double>(positions_);
-  }
-
- private:
-  matrix<float> sum_;
-  index_t positions_ = 0;
+  [[nodiscard]] index_t positions() const noexcept { return terms_; }
 };
 
 }  // namespace pare::inline PARE_ABI

@@ -141,7 +141,7 @@ struct statistics : S... {
      }),
      ...);
   }
-  void merge([[maybe_unused]] statistics const& other) { (S::merge(other), ...); }
+  void merge([[maybe_unused]] statistics const& other) { (S::merge(static_cast<S const&>(other)), ...); }
 
  private:
   template <class Corpus, class One, class Do>

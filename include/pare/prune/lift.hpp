@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// LIFT: magnitude after rank reduction (Liu et al. 2025), and the rank reduction. Here for its factorisations.
+// LIFT: magnitude after rank reduction (Liu et al. 2025), and the rank reduction. Here for its factorisation.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 
 #include <Eigen/Core>
-#include <Eigen/Eigenvalues>
-#include <Eigen/QR>
 
-#include <pare/core/random.hpp>
+#include <pare/prune/low_rank.hpp>
 #include <pare/score/criterion.hpp>
 #include <pare/score/magnitude.hpp>
 
@@ -25,26 +23,9 @@ namespace pare::inline PARE_ABI {
   PARE_EXPECTS(rank > 0, "rank_reduced: the rank must be positive");
   PARE_EXPECTS(iterations >= 0, "rank_reduced: the number of iterations must not be negative");
   matrix<float> out(w);
-  index_t const smaller = std::min(w.rows, w.cols);
-  if (rank >= smaller) return out;
-  Eigen::MatrixXd a(w.rows, w.cols);
-  for (index_t i = 0; i < w.rows; ++i)
-    for (index_t j = 0; j < w.cols; ++j) a(i, j) = static_cast<double>(w(i, j));
-  index_t const q = std::min(2 * rank, smaller);
-  auto const orthonormal = [q](Eigen::MatrixXd const& m) -> Eigen::MatrixXd {
-    return Eigen::HouseholderQR<Eigen::MatrixXd>(m).householderQ() * Eigen::MatrixXd::Identity(m.rows(), q);
-  };
-  random_source random(seed);
-  Eigen::MatrixXd start(w.cols, q);
-  for (index_t j = 0; j < q; ++j)
-    for (index_t i = 0; i < w.cols; ++i) start(i, j) = static_cast<double>(random.normal());
-  Eigen::MatrixXd left = orthonormal(a * start);
-  for (int i = 0; i < iterations; ++i) left = orthonormal(a * orthonormal(a.transpose() * left));
-  Eigen::MatrixXd const inner = left.transpose() * a;  // (q, K)
-  // Eigenvalues ascend, so the last `rank` vectors are the left singular ones of the largest values.
-  Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> const eigen(inner * inner.transpose());
-  Eigen::MatrixXd const top = eigen.eigenvectors().rightCols(rank);
-  Eigen::MatrixXd const reduced = (left * top) * (top.transpose() * inner);
+  if (rank >= std::min(w.rows, w.cols)) return out;
+  auto const t = detail::svd(detail::to_eigen(w), rank, detail::projection{2 * rank, iterations, seed});
+  Eigen::MatrixXd const reduced = t.u * t.s.asDiagonal() * t.v.transpose();
   for (index_t i = 0; i < w.rows; ++i)
     for (index_t j = 0; j < w.cols; ++j) out(i, j) = static_cast<float>(reduced(i, j));
   return out;

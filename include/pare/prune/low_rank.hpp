@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <span>
 #include <utility>
 #include <vector>
@@ -56,29 +57,41 @@ struct triplets {
   return a;
 }
 
+/// A random projection that finds the largest triplets (Halko, Martinsson, Tropp 2011, arXiv 0909.4061).
+struct projection {
+  index_t width;  // directions; as many as the matrix has: none is needed
+  int iterations = 2;
+  std::uint64_t seed = 0;
+};
+
+/// Orthonormal columns that span nearly what the largest left singular vectors of a span.
+[[nodiscard]] inline Eigen::MatrixXd range_of(Eigen::MatrixXd const& a, projection const& by) {
+  random_source random(by.seed);
+  Eigen::MatrixXd const probe = Eigen::MatrixXd::NullaryExpr(
+      a.cols(), by.width, [&](index_t, index_t) { return static_cast<double>(random.normal()); });
+  auto const orthogonal = [&](Eigen::MatrixXd const& m) -> Eigen::MatrixXd {
+    return Eigen::HouseholderQR<Eigen::MatrixXd>(m).householderQ() * Eigen::MatrixXd::Identity(m.rows(), by.width);
+  };
+  Eigen::MatrixXd basis = orthogonal(a * probe);
+  for (int i = 0; i < by.iterations; ++i) basis = orthogonal(a * orthogonal(a.transpose() * basis));
+  return basis;
+}
+
 /// The `rank` largest singular triplets of a, or all that there are.
-[[nodiscard]] inline triplets svd(Eigen::MatrixXd const& a, index_t rank, svd_method method) {
+[[nodiscard]] inline triplets svd(Eigen::MatrixXd const& a, index_t rank, projection const& by) {
   index_t const most = std::min(a.rows(), a.cols());
   rank = std::min(rank, most);
   if (rank == 0) return {Eigen::MatrixXd(a.rows(), 0), Eigen::VectorXd(0), Eigen::MatrixXd(a.cols(), 0)};
-  index_t const width = rank + 10;
-  Eigen::MatrixXd basis;
-  if (method == svd_method::randomised && width < most) {
-    random_source random(0);
-    Eigen::MatrixXd const probe = Eigen::MatrixXd::NullaryExpr(
-        a.cols(), width, [&](index_t, index_t) { return static_cast<double>(random.normal()); });
-    auto const orthogonal = [width](Eigen::MatrixXd const& m) -> Eigen::MatrixXd {
-      return Eigen::HouseholderQR<Eigen::MatrixXd>(m).householderQ() * Eigen::MatrixXd::Identity(m.rows(), width);
-    };
-    basis = orthogonal(a * probe);
-    for (int i = 0; i < 2; ++i) basis = orthogonal(a * orthogonal(a.transpose() * basis));
-  }
-  bool const whole = basis.size() == 0;
+  bool const whole = by.width >= most;
+  Eigen::MatrixXd const basis = whole ? Eigen::MatrixXd() : range_of(a, by);
   Eigen::BDCSVD<Eigen::MatrixXd> const part(whole ? a : basis.transpose() * a,
                                             Eigen::ComputeThinU | Eigen::ComputeThinV);
   Eigen::MatrixXd u = part.matrixU().leftCols(rank);
   if (!whole) u = (basis * u).eval();
   return {std::move(u), part.singularValues().head(rank), part.matrixV().leftCols(rank)};
+}
+[[nodiscard]] inline triplets svd(Eigen::MatrixXd const& a, index_t rank, svd_method method) {
+  return svd(a, rank, projection{method == svd_method::full ? std::min(a.rows(), a.cols()) : rank + 10});
 }
 
 /// ||w - u v||_F with the factors as they are stored.

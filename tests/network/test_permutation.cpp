@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // Channel permutation of a whole network: the same function, of which N:M keeps more.
+#include <algorithm>
 #include <cmath>
+#include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
 #include <pare/nn/feed.hpp>
 #include <pare/prune/permute_llama.hpp>
+#include <pare/prune/tensors_to_save.hpp>
+#include <pare/score/magnitude.hpp>
 
 #include "network/plain_networks.hpp"
 #include "support/catch.hpp"
 #include "support/samples.hpp"
+#include "unit/io_scratch.hpp"
 
 using namespace pare;
 
@@ -76,4 +82,80 @@ TEST_CASE("permute_channels: patterns that do not depend on the order, or do not
   CHECK(permute_channels(net, n_of_m<4, 32>{}, stats).error().code == errc::pattern_misfit);
   CHECK(permute_channels(net, n_of_m<1, 2>{}, stats).error().code == errc::missing);  // no samples
   CHECK(test::same_bits(weight, matrix<float>(net.layers()[6]->weight())));
+}
+
+TEST_CASE("a permuted and pruned network comes back from its file, whatever it holds besides its layers") {
+  for (bool const tied : {false, true}) {
+    auto f = test::random_llama({.hidden = 16,
+                                 .intermediate = 24,
+                                 .layers = 2,
+                                 .query_heads = 4,
+                                 .key_heads = 2,
+                                 .head_size = 8,
+                                 .tied = tied,
+                                 .biases = !tied});
+    if (tied) f.tensors["lm_head.weight"] = f.tensors["model.embed_tokens.weight"];  // as some files have it
+    f.add("of.another.program", {3});
+    test::scratch_folder const folder;
+    auto const source = folder / "model";
+    std::filesystem::create_directory(source);
+    std::vector<tensor_source> tensors;
+    for (auto const& [name, t] : f.tensors)
+      tensors.push_back({name, dtype_code::f32, t.shape, std::as_bytes(std::span(t.values))});
+    REQUIRE(write_safetensors(source / "model.safetensors", tensors));
+    REQUIRE(write_file_atomically(source / "config.json", as_bytes(f.config.dump())));
+    auto const file = checkpoint::open(source).value();
+    auto net = llama::load(file).value();
+    auto const dense = net;
+    auto const texts = some_texts(net.config().vocab_size);
+    calibration<statistics<gram>> stats(net);
+    REQUIRE(feed(net, std::span<std::vector<int> const>(texts), stats));
+    REQUIRE(permute_channels(net, n_of_m<2, 4>{}, stats));
+    calibration<statistics<>> const none(net);
+    prune_settings settings;
+    settings.skip = {"*q_proj*"};
+    auto const done = prune(net, magnitude{}, n_of_m<2, 4>{}, sparsity(0.5), none, uniform{}, settings).value();
+    REQUIRE(done.size() == 12);
+    for (save_form const form : {save_form::sparse_bitmask, save_form::dense}) {
+      tensors_to_save changed(net, done);
+      REQUIRE(changed.weights().size() == 12);
+      changed.add_others(net, file);
+      auto const out = folder / (form == save_form::dense ? "dense" : "sparse");
+      REQUIRE(save_pruned(source, out, changed.weights(), form, nullptr, {.structure = "2:4"}));
+      auto const written = checkpoint::open(out).value();
+      CHECK(written.names() == file.names());
+      CHECK(test::same_bits(logits_of(llama::load(written).value(), texts[0]), logits_of(net, texts[0])));
+      CHECK(written.is_compressed("model.layers.1.mlp.down_proj.weight") == (form == save_form::sparse_bitmask));
+      CHECK_FALSE(written.is_compressed("model.layers.1.self_attn.q_proj.weight"));
+      // Only the order changed of what was not pruned; every tensor of the residual stream did change.
+      for (auto const& [name, t] : f.tensors) {
+        if (written.is_compressed(name)) continue;
+        INFO(name);
+        auto const at = t.shape.size() == 2 ? extents{t.shape[0], t.shape[1]} : extents{t.shape[0], 1};
+        auto values = written.read_weight(name, at).value().values;
+        bool const moved = !std::equal(t.values.begin(), t.values.end(), values.data());
+        bool const of_stream = name.ends_with("norm.weight") || name.ends_with("embed_tokens.weight") ||
+                               name == "lm_head.weight" || name.ends_with("q_proj.weight");
+        CHECK((!of_stream || moved));
+        if (name == "of.another.program" || name.ends_with("q_proj.bias")) CHECK_FALSE(moved);
+        if (form == save_form::dense && !of_stream) continue;
+        auto sorted = t.values;
+        std::sort(sorted.begin(), sorted.end());
+        std::sort(values.data(), values.data() + values.size());
+        CHECK(std::equal(sorted.begin(), sorted.end(), values.data()));
+      }
+      if (form == save_form::sparse_bitmask)
+        CHECK(written.config()["quantization_config"]["sparsity_config"]["global_sparsity"] == 0.5);
+
+      // A source that is pruned already: what is not pruned again stays compressed.
+      auto again = llama::load(written).value();
+      tensors_to_save others(again, {});
+      others.add_others(again, written);
+      REQUIRE(
+          save_pruned(out, folder / "again", others.weights(), form, nullptr, {.structure = "2:4", .replace = true}));
+      auto const twice = checkpoint::open(folder / "again").value();
+      CHECK(twice.is_compressed("model.layers.1.mlp.down_proj.weight") == (form == save_form::sparse_bitmask));
+      CHECK(test::same_bits(logits_of(llama::load(twice).value(), texts[0]), logits_of(net, texts[0])));
+    }
+  }
 }

@@ -34,10 +34,10 @@ enum class save_form {
   dense,           // zeros stored; read by everything
 };
 
-/// A weight to be written instead of the source's tensor of that name.
+/// A tensor to be written instead of the source's of that name: pruned by a mask, or changed otherwise.
 struct pruned_weight {
   std::string name;
-  matrix_span<float const> values;  // flattened shape; what `keep` prunes is written as 0
+  matrix_span<float const> values;  // flattened shape, (n, 1) of a vector; what `keep` prunes is written as 0
   pare::mask const* keep = nullptr;
 };
 
@@ -277,8 +277,9 @@ inline void set_sparsity_config(nlohmann::json& config, nlohmann::json sparsity)
       return error{errc::mismatch, place,
                    "values and mask must have the flattened shape of " + to_string(*shape) + ", found " +
                        to_string(std::vector<index_t>{w.values.rows, w.values.cols})};
+    if (w.keep == nullptr) continue;
     elements += w.values.shape().size();
-    if (w.keep != nullptr) pruned += w.values.shape().size() - w.keep->count();
+    pruned += w.values.shape().size() - w.keep->count();
   }
 
   std::vector<tensor_source> tensors;

@@ -86,6 +86,7 @@ class llama {
   friend class llama_walk;
   friend class llama_workspace;
   friend struct llama_permutation;
+  friend class tensors_to_save;
 
   struct block {
     std::vector<float> attention_norm;

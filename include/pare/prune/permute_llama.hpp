@@ -84,8 +84,7 @@ struct llama_permutation {
 /// Reorders the channels of the residual stream, the feed-forward channels of every block, and the value channels
 /// within every key/value head, so that N:M keeps the most of the OBS scores of the layers that read them (ASP's
 /// search, Pool & Yu 2021). What writes them is reordered alike, so that the network computes what it did; masks and
-/// biases move along. Then prune it. save_pruned takes tensors that it is not given from the checkpoint as it was, so
-/// it cannot write such a network.
+/// biases move along. Then prune it. To write it, save_pruned must be given all that moved (tensors_to_save::add_others).
 ///
 /// stats:   the Gram matrices of the network as it is, which must be collected anew afterwards.
 /// Returns: how many times the score that N:M would have kept it keeps now, over all these matrices; at least 1.

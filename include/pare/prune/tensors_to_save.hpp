@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which tensors of a pruned network save_pruned must write anew.
+#pragma once
+
+#include <algorithm>
+#include <deque>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <pare/io/checkpoint.hpp>
+#include <pare/io/save_pruned.hpp>
+#include <pare/nn/llama.hpp>
+#include <pare/prune/prune.hpp>
+
+namespace pare::inline PARE_ABI {
+
+/// The tensors of a network that differ from its checkpoint's. It holds masks and refers to the network's values, so
+/// the network must outlive it and stay as it is. Memory: a bit a weight.
+class tensors_to_save {
+ public:
+  /// The weights of the layers that were pruned, with their masks.
+  template <network N>
+  tensors_to_save(N const& net, std::span<pruned_layer const> done) {
+    for (linear const* l : net.layers())
+      if (std::any_of(done.begin(), done.end(), [&](pruned_layer const& p) { return p.name == l->name(); }))
+        add_masked(*l);
+  }
+  tensors_to_save(tensors_to_save const&) = delete;
+  tensors_to_save& operator=(tensors_to_save const&) = delete;
+
+  /// All others too: for a network whose channels were reordered (permute_channels). `file`: where the network came
+  /// from; what is compressed there keeps its mask, all else is dense.
+  void add_others(llama const& net, checkpoint const& file) {
+    for (linear const* l : net.layers()) {
+      if (!holds(l->name())) {
+        if (file.is_compressed(l->name())) {
+          add_masked(*l);
+        } else {
+          weights_.push_back({l->name(), l->weight()});
+        }
+      }
+      constexpr std::string_view ending = "weight";
+      if (!l->bias().empty()) add_vector(l->name().substr(0, l->name().size() - ending.size()) + "bias", l->bias());
+    }
+    std::string const embedding = "model.embed_tokens.weight";
+    std::string const head = "lm_head.weight";
+    for (std::size_t i = 0; i < net.blocks_.size(); ++i) {
+      std::string const block = "model.layers." + std::to_string(i) + ".";
+      add_vector(block + "input_layernorm.weight", net.blocks_[i].attention_norm);
+      add_vector(block + "post_attention_layernorm.weight", net.blocks_[i].feed_forward_norm);
+    }
+    add_vector("model.norm.weight", net.norm_);
+    if (!net.config().tied) weights_.push_back({embedding, net.embedding_.span()});
+    // some files store tied weights twice
+    if (net.config().tied && file.contains(head)) weights_.push_back({head, net.head_.weight()});
+  }
+
+  [[nodiscard]] std::span<pruned_weight const> weights() const noexcept { return weights_; }
+
+ private:
+  [[nodiscard]] bool holds(std::string const& name) const {
+    return std::any_of(weights_.begin(), weights_.end(), [&](pruned_weight const& w) { return w.name == name; });
+  }
+  void add_masked(linear const& layer) {
+    masks_.push_back(kept(layer.weights()));
+    weights_.push_back({layer.name(), layer.weight(), &masks_.back()});
+  }
+  void add_vector(std::string name, std::vector<float> const& values) {
+    weights_.push_back({std::move(name), {values.data(), std::ssize(values), 1}});
+  }
+
+  std::deque<mask> masks_;  // its elements stay where they are
+  std::vector<pruned_weight> weights_;
+};
+
+}  // namespace pare::inline PARE_ABI

@@ -34,17 +34,27 @@ struct eval_options {
   bool json = false;
 };
 
+/// The recipes that go beyond a method: what prune and compare share.
+struct recipe_options {
+  std::string allocation = "uniform";
+  bool permute = false;
+  std::string search_text;        // a file; empty: what calibration leaves of its own
+  std::int64_t search_limit = 0;  // bytes or images; 0: 20,000 bytes or 200 images
+  std::int64_t generations = 50;
+  std::uint64_t seed = 0;
+};
+
 struct prune_options {
   std::string model;
   std::string out;
   std::string method = "magnitude";
   std::string pattern;
-  std::string allocation = "uniform";
+  recipe_options recipe;
+  std::string search_state;  // the file of a search's state
   std::string calibration;
   std::string general;                 // data of the general corpus, for methods that tell two apart
   std::int64_t calibration_limit = 0;  // bytes or images; 0: 100,000 bytes or 1,000 images
   std::string stream = "pruned";       // pruned, dense
-  std::uint64_t seed = 0;
   std::vector<std::string> skip;
   bool all_layers = false;
   std::string save = "bitmask";  // bitmask, dense
@@ -61,7 +71,7 @@ struct compare_options {
   std::string calibration;
   std::string general;
   std::int64_t calibration_limit = 0;  // as for prune
-  std::string allocation = "uniform";
+  recipe_options recipe;
   std::vector<std::string> skip;
   std::string report;  // an HTML file to write; empty: none
   run_options run;

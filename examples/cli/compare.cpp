@@ -71,7 +71,8 @@ result<void> write_page(compare_options const& o, program::model const& m, progr
   constexpr double none = std::numeric_limits<double>::quiet_NaN();
   demo::report page;
   page.title = "pare compare: " + o.model;
-  page.environment = std::string(kind(m.network)) + "; allocation " + o.allocation + "; calibrated on " + o.calibration;
+  page.environment = std::string(kind(m.network)) + "; allocation " + o.recipe.allocation +
+                     (o.recipe.permute ? ", permuted" : "") + "; calibrated on " + o.calibration;
   page.summary = "All methods saw the same calibration data and were measured on the same data, in one shot.";
   page.measure = dense.is_perplexity ? demo::quality_measure::perplexity : demo::quality_measure::accuracy;
   page.dense = {"dense", "", 0.0, dense.value, bytes_of(m.network), none, none};
@@ -92,8 +93,17 @@ result<void> compare(compare_options const& o) {
   if (!data)
     return error{errc::missing, "options", "there is nothing to measure on: pass --text FILE or --data SOURCE"};
   auto needs = program::calibration_need::nothing;
-  for (program::method_entry const& method : methods) needs = std::max(needs, method.needs);
+  for (auto const& [pattern, spec] : targets)
+    for (program::method_entry const& method : methods) {
+      auto const request = request_of(o.recipe, std::string(method.name), spec);
+      PARE_TRY_VOID(program::check(m, request));
+      PARE_TRY(auto const of_this, program::needs_of(request));
+      needs = std::max(needs, of_this);
+    }
   PARE_TRY(auto const calibration, read_corpora(needs, o.calibration, o.general, o.calibration_limit, m));
+  PARE_TRY(auto const search, read_search_data(o.recipe, o.calibration, o.calibration_limit, m));
+  auto inputs = calibration.view();
+  inputs.search = search ? &*search : nullptr;
 
   program::progress_line line("dense");
   thread_pool pool(o.run.threads);
@@ -108,13 +118,14 @@ result<void> compare(compare_options const& o) {
     for (program::method_entry const& entry : methods) {
       std::string const method(entry.name);
       line.title(method + " " + pattern);
-      program::prune_request request{method, spec, o.allocation};
+      auto request = request_of(o.recipe, method, spec);
       request.chunk = o.run.chunk;
       request.settings.skip = o.skip;
       request.settings.progress = line.callback();
+      if (o.run.threads > 1) request.exec = pool;
       program::model pruned = m;
       auto const start = std::chrono::steady_clock::now();
-      auto const done = program::prune(pruned, request, calibration.view());
+      auto const done = program::prune(pruned, request, inputs);
       if (!done) return done.error();
       double const seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
       auto const e = measure(pruned);

@@ -66,6 +66,31 @@ void add_run_options(CLI::App& c, run_options& o) {
       ->capture_default_str();
 }
 
+void add_recipe_options(CLI::App& c, recipe_options& o) {
+  std::vector<std::string> const allocations(std::begin(pare::program::allocation_names),
+                                             std::end(pare::program::allocation_names));
+  c.add_option("--allocation", o.allocation,
+               "How layers share the budget; global, lamp, owl and flap compare scores on the dense network, evopress "
+               "searches: it solves every layer at up to 17 sparsities and tries combinations")
+      ->check(CLI::IsMember(allocations))
+      ->capture_default_str();
+  c.add_flag("--permute", o.permute,
+             "Reorder channels first, so that an N:M pattern keeps more; Llama networks, needs --calib");
+  c.add_option("--search-text", o.search_text,
+               "evopress compares networks with the dense one on this text; default: what follows in the --calib text "
+               "after the bytes that calibrate (classifiers: the first calibration images)");
+  c.add_option("--search-limit", o.search_limit,
+               "Use only this many bytes (default 20000) or images (default 200) of it")
+      ->check(whole_number)
+      ->type_name("N");
+  c.add_option("--generations", o.generations, "Of evopress, each of up to 20 trials")
+      ->check(CLI::Range(0, 1'000'000))
+      ->capture_default_str();
+  c.add_option("--seed", o.seed, "Of the random method, --permute and evopress")
+      ->check(whole_number)
+      ->capture_default_str();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -106,17 +131,14 @@ int main(int argc, char** argv) {
       ->required();
   std::vector<std::string> methods;
   for (pare::program::method_entry const& m : pare::program::methods) methods.emplace_back(m.name);
-  std::vector<std::string> const allocations(std::begin(pare::program::allocation_names),
-                                             std::end(pare::program::allocation_names));
   prune_c
       ->add_option("-m,--method", prune_o.method, "How weights are chosen; all but magnitude and random need --calib")
       ->check(CLI::IsMember(methods))
       ->capture_default_str();
-  prune_c
-      ->add_option("--allocation", prune_o.allocation,
-                   "How layers share the budget; global, lamp, owl and flap compare scores on the dense network")
-      ->check(CLI::IsMember(allocations))
-      ->capture_default_str();
+  add_recipe_options(*prune_c, prune_o.recipe);
+  prune_c->add_option("--search-state", prune_o.search_state,
+                      "Keep the state of the evopress search in this file after each generation, and go on from it "
+                      "where it is there (layers are solved anew)");
   prune_c->add_option("--calib", prune_o.calibration,
                       "Calibration data: a text file, or images as for --data (their training part)");
   prune_c->add_option("--general", prune_o.general,
@@ -131,7 +153,6 @@ int main(int argc, char** argv) {
                    "Calibrate each block on what the pruned blocks before it leave, or on the dense network")
       ->check(CLI::IsMember({"pruned", "dense"}))
       ->capture_default_str();
-  prune_c->add_option("--seed", prune_o.seed, "Of the random method")->check(whole_number)->capture_default_str();
   prune_c->add_option("--skip", prune_o.skip, "Leave layers of this name dense; * matches anything; may be repeated");
   prune_c->add_flag("--all-layers", prune_o.all_layers,
                     "Also prune what is kept dense otherwise: the first convolution and the output layer");
@@ -159,9 +180,7 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   compare_c->add_option("--calib", compare_o.calibration, "Calibration data, as for prune");
   compare_c->add_option("--general", compare_o.general, "General data, as for prune");
-  compare_c->add_option("--allocation", compare_o.allocation, "As for prune")
-      ->check(CLI::IsMember(allocations))
-      ->capture_default_str();
+  add_recipe_options(*compare_c, compare_o.recipe);
   compare_c->add_option("--calib-limit", compare_o.calibration_limit, "As for prune")
       ->check(whole_number)
       ->type_name("N");

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/run.hpp"
 
+#include <algorithm>
 #include <array>
+#include <cstdint>
 #include <cstdio>
+#include <iterator>
 
 #include "support/terminal.hpp"
 
@@ -23,6 +26,13 @@ result<std::optional<program::data_set>> read_data(run_options const& o) {
   return data();
 }
 
+namespace {
+constexpr std::int64_t calibration_bytes = 100'000;  // where no limit is given
+constexpr std::int64_t calibration_images = 1'000;
+constexpr std::int64_t search_bytes = 20'000;
+constexpr std::int64_t search_images = 200;
+}  // namespace
+
 result<program::data_set> read_calibration(std::string const& source, std::int64_t limit, program::model const& m) {
   std::string const name = source.empty() && m.task == "glyphs" ? "glyphs" : source;
   if (name.empty())
@@ -30,10 +40,10 @@ result<program::data_set> read_calibration(std::string const& source, std::int64
         errc::missing, "calibration",
         std::string("the method needs data: pass --calib ") + (m.is_language_model() ? "TEXT_FILE" : "IMAGES")};
   if (m.is_language_model()) {
-    PARE_TRY(auto text, program::read_text(name, limit > 0 ? limit : 100'000));
+    PARE_TRY(auto text, program::read_text(name, limit > 0 ? limit : calibration_bytes));
     return program::data_set(std::move(text));
   }
-  PARE_TRY(auto images, program::read_images(name, program::split::train, limit > 0 ? limit : 1'000));
+  PARE_TRY(auto images, program::read_images(name, program::split::train, limit > 0 ? limit : calibration_images));
   return program::data_set(std::move(images));
 }
 
@@ -51,6 +61,43 @@ result<corpora> read_corpora(program::calibration_need needs, std::string const&
     PARE_TRY(out.general, read_calibration(general, limit, m));
   }
   return out;
+}
+
+program::prune_request request_of(recipe_options const& recipe, std::string const& method, pattern_spec const& what) {
+  program::prune_request out{method, what, recipe.allocation, recipe.seed};
+  out.permute = recipe.permute;
+  out.generations = static_cast<int>(recipe.generations);
+  return out;
+}
+
+result<std::optional<program::data_set>> read_search_data(recipe_options const& recipe, std::string const& source,
+                                                          std::int64_t limit, program::model const& m) {
+  using data = std::optional<program::data_set>;
+  if (recipe.allocation != "evopress") return data();
+  if (!m.is_language_model()) {
+    if (!recipe.search_text.empty())
+      return error{errc::mismatch, "options",
+                   "--search-text is for language models: a classifier is searched on its calibration images"};
+    std::int64_t const wanted = recipe.search_limit > 0 ? recipe.search_limit : search_images;
+    PARE_TRY(auto images, read_calibration(source, limit > 0 ? std::min(limit, wanted) : wanted, m));
+    return data(std::move(images));
+  }
+  std::int64_t const wanted = recipe.search_limit > 0 ? recipe.search_limit : search_bytes;
+  if (!recipe.search_text.empty()) {
+    PARE_TRY(auto text, program::read_text(recipe.search_text, wanted));
+    return data(std::move(text));
+  }
+  if (source.empty())
+    return error{errc::missing, "options",
+                 "evopress compares networks on a text: pass --search-text FILE, or --calib FILE and it takes what "
+                 "follows the part that calibrates"};
+  std::int64_t const first = limit > 0 ? limit : calibration_bytes;
+  PARE_TRY(auto text, program::read_text(source, wanted < INT64_MAX - first ? first + wanted : 0));
+  if (std::ssize(text) <= first)
+    return error{errc::missing, source,
+                 "calibration takes all of it, which leaves evopress no text to compare networks on: pass "
+                 "--search-text FILE, or a smaller --calib-limit"};
+  return data(text.substr(static_cast<std::size_t>(first)));
 }
 
 void set_up(any_network& net, run_options const& o, thread_pool& pool) {

@@ -35,6 +35,17 @@ struct corpora {
 [[nodiscard]] result<corpora> read_corpora(program::calibration_need needs, std::string const& source,
                                            std::string const& general, std::int64_t limit, program::model const& m);
 
+/// The request of a recipe, without what prune and compare set each on its own.
+[[nodiscard]] program::prune_request request_of(recipe_options const& recipe, std::string const& method,
+                                                pattern_spec const& what);
+
+/// The data on which evopress compares networks; nothing for another allocation. For a language model the file that
+/// the recipe names, or what follows in the calibration text after the bytes that calibrate; for a classifier the
+/// first of the calibration images. Errors: a text that ends where calibration does; those of reading.
+[[nodiscard]] result<std::optional<program::data_set>> read_search_data(recipe_options const& recipe,
+                                                                        std::string const& source, std::int64_t limit,
+                                                                        program::model const& m);
+
 /// Lays the network's layers out as the options ask and lets them run on `pool`.
 void set_up(any_network& net, run_options const& o, thread_pool& pool);
 

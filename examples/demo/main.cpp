@@ -256,7 +256,7 @@ result<void> run(options const& o) {
     line.clear();
     index_t kept = 0;
     index_t size = 0;
-    for (pruned_layer const& p : *done) {
+    for (pruned_layer const& p : done->layers) {
       kept += p.kept;
       size += p.shape.size();
     }

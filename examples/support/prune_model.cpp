@@ -2,6 +2,7 @@
 #include "support/prune_model.hpp"
 
 #include <algorithm>
+#include <cstdio>
 #include <functional>
 #include <iterator>
 #include <utility>
@@ -20,6 +21,8 @@
 #include <pare/prune/alps.hpp>
 #include <pare/prune/d_pruner.hpp>
 #include <pare/prune/dsnot.hpp>
+#include <pare/prune/level_database.hpp>
+#include <pare/prune/permute_llama.hpp>
 #include <pare/prune/sparse_gpt.hpp>
 #include <pare/prune/wood_fisher.hpp>
 #include <pare/score/gaprune.hpp>
@@ -30,6 +33,8 @@
 #include <pare/score/snip.hpp>
 #include <pare/score/taylor.hpp>
 #include <pare/score/wanda.hpp>
+
+#include "support/level_search.hpp"
 
 namespace pare::program {
 
@@ -53,6 +58,13 @@ struct named_allocator {
     return share(layers, target);
   }
 };
+
+constexpr std::string_view searched = "evopress";
+
+error no_levels(std::string const& method) {
+  return {errc::unsupported, "allocation " + std::string(searched),
+          "method '" + method + "' scores a layer by all others, so layers cannot be solved on their own"};
+}
 
 /// Calls `use` with the allocator of that name. Error: none of that name.
 template <class Use>
@@ -158,10 +170,53 @@ result<std::vector<sparsity>> shares_of(model const& m, Net const& net, Allocato
   }
 }
 
+/// All that decides where a search goes.
+search_identity identity_of(model const& m, prune_request const& r, calibration_data const& data) {
+  char target[32];
+  std::snprintf(target, sizeof target, "%.17g", r.what.target.value);
+  std::string skipped;
+  for (std::string const& s : r.settings.skip) skipped += (skipped.empty() ? "" : ", ") + s;
+  search_identity id{{"network", fingerprint(m.network)},
+                     {"method", r.method},
+                     {"pattern", to_string(r.what.pattern)},
+                     {"sparsity", target},
+                     {"skipped layers", skipped},
+                     {"all layers", r.settings.all_layers ? "yes" : "no"},
+                     {"seed", std::to_string(r.seed)},
+                     {"chunk", std::to_string(r.chunk)},
+                     {"search data", fingerprint(*data.search)}};
+  if (data.data != nullptr) id["calibration data"] = fingerprint(*data.data);
+  if (data.general != nullptr) id["general data"] = fingerprint(*data.general);
+  return id;
+}
+
+/// The sparsity of each layer that evopress finds.
+template <network Net, class Method>
+result<std::vector<sparsity>> search_shares(model const& m, Net const& net, Method const& by, prune_request const& r,
+                                            calibration_data const& data, std::vector<std::string>& notes) {
+  if constexpr (network_criterion<Method>) {
+    return no_levels(r.method);
+  } else {
+    auto const identity = identity_of(m, r, data);
+    PARE_TRY(auto state, read_search_state(r.search_state, identity));  // a wrong one is refused before the work
+    auto const feed = [&](Net const& n, auto& stats) { return collect_all(m, n, data, r, stats); };
+    PARE_TRY(auto const levels,
+             solve_levels(net, as_layer_pruner(by), r.what.pattern, r.what.target, {}, feed, r.settings));
+    level_search const settings{r.generations, r.seed, r.chunk, r.search_state, r.exec, r.settings.progress};
+    PARE_TRY(auto const found, search_levels(m, levels, *data.search, std::move(state), identity, settings));
+    char note[160];
+    std::snprintf(note, sizeof note,
+                  "evopress: %d generations, %td trials; divergence from the dense outputs %.4f (uniform: %.4f)",
+                  found.state.generation, found.state.evaluations, *found.state.fitness, found.uniform);
+    notes.emplace_back(note);
+    return levels.shares(found.state.levels);
+  }
+}
+
 template <network Net, class Method>
 result<std::vector<pruned_layer>> prune_by(model const& m, Net& net, Method const& by, prune_request const& r,
-                                           calibration_data const& data) {
-  return with_allocator(r.allocation, [&]<class A>(A const& allocator) -> result<std::vector<pruned_layer>> {
+                                           calibration_data const& data, std::vector<std::string>& notes) {
+  auto const with = [&]<class A>(A const& allocator) -> result<std::vector<pruned_layer>> {
     if constexpr (at_once<Method, A>) {
       calibration<typename Method::needs> stats(net);
       PARE_TRY_VOID(collect_all(m, net, data, r, stats));
@@ -180,7 +235,27 @@ result<std::vector<pruned_layer>> prune_by(model const& m, Net& net, Method cons
         return stages([&](Net const& n, auto& stats) { return collect_all(m, n, data, r, stats); });
       }
     }
-  });
+  };
+  if (r.allocation != searched) return with_allocator(r.allocation, with);
+  PARE_TRY(auto const shares, search_shares(m, net, by, r, data, notes));
+  return with(named_allocator<false>{
+      [&](std::vector<layer_info> const&, sparsity) -> result<std::vector<sparsity>> { return shares; }});
+}
+
+/// Reorders the network's channels for the request's pattern, by the Gram matrices of the dense network.
+result<void> permute(model& m, prune_request const& r, calibration_data const& data, std::vector<std::string>& notes) {
+  auto& net = std::get<llama>(m.network);
+  calibration<statistics<gram>> stats(net);
+  PARE_TRY_VOID(collect<any_corpus>(m, net, *data.data, r, stats));
+  permute_options options;
+  options.seed = r.seed;
+  options.progress = r.settings.progress;
+  PARE_TRY(double const gain, permute_channels(net, r.what.pattern, stats, options));
+  char note[128];
+  std::snprintf(note, sizeof note, "permute: the order found keeps %.2f %% more of the OBS scores",
+                100.0 * (gain - 1.0));
+  notes.emplace_back(note);
+  return {};
 }
 
 /// Calls `use` with the method that the request names. Pre: the name is known.
@@ -209,15 +284,47 @@ auto with_method(prune_request const& r, Use&& use) {
 
 }  // namespace
 
-result<std::vector<pruned_layer>> prune(model& m, prune_request const& r, calibration_data const& data) {
+result<calibration_need> needs_of(prune_request const& r) {
   PARE_TRY(auto const method, find_method(r.method));
-  if (method.needs != calibration_need::nothing && data.data == nullptr)
+  return std::max(method.needs, r.permute ? calibration_need::data : calibration_need::nothing);
+}
+
+result<void> check(model const& m, prune_request const& r) {
+  PARE_TRY_VOID(find_method(r.method));
+  if (r.permute && r.what.pattern.of() == 0)
+    return error{errc::unsupported, "permute",
+                 "only N:M patterns depend on the order of the channels, and this is " + to_string(r.what.pattern)};
+  if (r.permute && !m.is_language_model())
+    return error{errc::unsupported, "permute",
+                 "channels are reordered in Llama networks, and this is a " + std::string(kind(m.network))};
+  if (r.allocation != searched) return {};
+  if (r.what.pattern.of() > 0)
+    return error{errc::unsupported, "allocation " + std::string(searched),
+                 "pattern " + to_string(r.what.pattern) + " fixes the sparsity of every layer: nothing to search"};
+  return with_method(r, [&]<class Method>(Method const&) -> result<void> {
+    if constexpr (network_criterion<Method>) return no_levels(r.method);
+    return {};
+  });
+}
+
+result<prune_outcome> prune(model& m, prune_request const& r, calibration_data const& data) {
+  PARE_TRY_VOID(check(m, r));
+  PARE_TRY(auto const needs, needs_of(r));
+  if (needs != calibration_need::nothing && data.data == nullptr)
     return error{errc::missing, "method '" + r.method + "'", "it needs calibration data: pass --calib"};
-  if (method.needs == calibration_need::both_corpora && data.general == nullptr)
+  if (needs == calibration_need::both_corpora && data.general == nullptr)
     return error{errc::missing, "method '" + r.method + "'", "it needs general data too: pass --general"};
-  return std::visit(
-      [&](auto& net) { return with_method(r, [&](auto const& by) { return prune_by(m, net, by, r, data); }); },
-      m.network);
+  if (r.allocation == searched && data.search == nullptr)
+    return error{errc::missing, "allocation " + r.allocation, "it needs data to compare networks on"};
+  prune_outcome out;
+  if (r.permute) PARE_TRY_VOID(permute(m, r, data, out.notes));
+  PARE_TRY(out.layers, std::visit(
+                           [&](auto& net) {
+                             return with_method(
+                                 r, [&](auto const& by) { return prune_by(m, net, by, r, data, out.notes); });
+                           },
+                           m.network));
+  return out;
 }
 
 }  // namespace pare::program

@@ -5,10 +5,12 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include <pare/kernel/execution.hpp>
 #include <pare/pattern/parse.hpp>
 #include <pare/prune/stages.hpp>
 
@@ -52,31 +54,51 @@ inline constexpr method_entry methods[] = {
 /// The entry of that name. Error: none; the known names are listed.
 [[nodiscard]] result<method_entry> find_method(std::string_view name);
 
-inline constexpr std::string_view allocation_names[] = {"uniform", "uniform-plus", "er",  "erk",
-                                                        "global",  "lamp",         "owl", "flap"};
+/// evopress is a search, see prune().
+inline constexpr std::string_view allocation_names[] = {"uniform", "uniform-plus", "er",   "erk",     "global",
+                                                        "lamp",    "owl",          "flap", "evopress"};
 
 /// A pruning job in words.
 struct prune_request {
   std::string method = "magnitude";
   pattern_spec what;
   std::string allocation = "uniform";  // one of allocation_names
-  std::uint64_t seed = 0;              // of random
+  std::uint64_t seed = 0;              // of random, of the permutation and of the search
   calibration_stream stream = calibration_stream::pruned;
   index_t chunk = 0;  // bytes of a chunk of the calibration text
   prune_settings settings{};
+  bool permute = false;                  // reorder channels first, see permute_channels
+  int generations = 50;                  // of evopress
+  std::filesystem::path search_state{};  // the file in which evopress keeps its state; empty: none
+  execution_ref exec{};                  // what evopress's trials run on
 };
 
 /// What a method is calibrated on; null where there is none.
 struct calibration_data {
   data_set const* data = nullptr;     // of the domain, where two corpora are told apart
   data_set const* general = nullptr;  // of the general corpus
+  data_set const* search = nullptr;   // what evopress compares networks on
+};
+
+/// What a request needs to be calibrated: its method, or the permutation. Error: an unknown method.
+[[nodiscard]] result<calibration_need> needs_of(prune_request const& request);
+
+/// What can be said of a request before there is data. Errors: unknown names; a permutation of a network that is no
+/// Llama, or for a pattern that does not depend on the order; a search where the pattern or the method leave nothing to
+/// search.
+[[nodiscard]] result<void> check(model const& m, prune_request const& request);
+
+struct prune_outcome {
+  std::vector<pruned_layer> layers;
+  std::vector<std::string> notes;  // what permutation and search have to say, a sentence each
 };
 
 /// Prunes the model's network. Criteria that need no gradients, and solvers, are calibrated and pruned stage by stage;
 /// criteria that read gradients or look at the whole network, and all with an allocation that compares scores, at once
-/// on the dense network. Solvers whose allocation compares scores share the budget by Wanda's. Errors: unknown names;
-/// data that is missing or of the wrong kind for the model; those of pare::prune and pare::prune_in_stages.
-[[nodiscard]] result<std::vector<pruned_layer>> prune(model& m, prune_request const& request,
-                                                      calibration_data const& data);
+/// on the dense network. Solvers whose allocation compares scores share the budget by Wanda's. evopress solves all
+/// layers of the dense network at several sparsities, searches among these, and prunes anew with the shares that it
+/// found. Errors: those of check; data that is missing or of the wrong kind for the model; those of permute_channels,
+/// search_levels, pare::prune and pare::prune_in_stages.
+[[nodiscard]] result<prune_outcome> prune(model& m, prune_request const& request, calibration_data const& data);
 
 }  // namespace pare::program

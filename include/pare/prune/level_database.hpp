@@ -33,7 +33,8 @@ struct matrix_levels {
 };
 
 /// All of them. A level removes the same number of units from every matrix, so levels that sum to 0 leave exactly the
-/// budget of the uniform allocation.
+/// budget of the uniform allocation (methods that compare within rows round down in each row: up to a unit a row less
+/// is removed, at any level).
 class level_database {
  public:
   level_database(std::vector<matrix_levels> matrices, index_t step) : matrices_(std::move(matrices)), step_(step) {}

@@ -99,7 +99,7 @@ result<found_levels> search(model const& m, Net const& net, level_database const
     if (auto const searched = by.search(state, ranges, fitness, progress(show)); !searched) {
       error e = searched.error();
       e.what += " after " + std::to_string(state.generation) + " of " + std::to_string(s.generations) + " generations";
-      if (!s.state_file.empty()) e.what += "; the same command goes on from " + s.state_file.string();
+      if (!s.state_file.empty()) e.what += " (the same command goes on from " + s.state_file.string() + ")";
       return e;
     }
     if (!s.state_file.empty()) PARE_TRY_VOID(write_search_state(s.state_file, identity, state));

@@ -87,8 +87,8 @@ result<found_levels> search(model const& m, Net const& net, level_database const
     return d ? *d : std::numeric_limits<double>::infinity();
   };
   std::string what = "search";
-  auto show = [&](std::string_view, index_t, index_t) {
-    return s.report(what, state.generation * tries + std::min(done, tries), s.generations * tries);
+  auto show = [&](std::string_view, index_t generation, index_t of) {
+    return s.report(what, generation * tries + (generation < of ? std::min(done, tries) : 0), s.generations * tries);
   };
   found_levels out;
   out.uniform = fitness(std::vector<int>(ranges.size(), 0), 1);

@@ -59,6 +59,15 @@ TEST_CASE("error: an outer place goes in front of the inner one") {
   CHECK(error{errc::io, "", "bad"}.message() == "bad");
 }
 
+TEST_CASE("progress: a copy does not need the original") {
+  auto stop = [](std::string_view, pare::index_t, pare::index_t) { return false; };
+  pare::progress original(stop);
+  pare::progress const copy(original);
+  original = pare::progress{};
+  CHECK(original("work", 0, 1));
+  CHECK_FALSE(copy("work", 0, 1));
+}
+
 TEST_CASE("progress: default-constructed it goes on; a callee that returns false cancels") {
   CHECK(pare::progress{}("work", 0, 1));
   std::string seen;

@@ -4,6 +4,7 @@
 
 #include <concepts>
 #include <string_view>
+#include <type_traits>
 
 #include <pare/core/index.hpp>
 
@@ -15,7 +16,7 @@ class progress {
  public:
   constexpr progress() = default;
   template <class F>
-    requires(!std::same_as<F, progress>)
+    requires(!std::same_as<std::remove_cv_t<F>, progress>)  // a copy reports to the same callee, not to the original
   constexpr explicit progress(F& callee) noexcept  // F: bool(std::string_view what, index_t done, index_t total)
       : context_(&callee), report_([](void* f, std::string_view what, index_t done, index_t total) -> bool {
           return (*static_cast<F*>(f))(what, done, total);

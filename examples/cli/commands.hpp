@@ -78,6 +78,20 @@ struct compare_options {
   bool json = false;
 };
 
+struct diagnose_options {
+  std::string model;
+  std::vector<std::string> methods{"magnitude"};
+  std::string pattern = "unstructured:0.5";
+  std::string allocation = "uniform";
+  std::string calibration;
+  std::string general;
+  std::int64_t calibration_limit = 0;  // as for prune
+  std::vector<std::string> skip;
+  double tolerance = 0.01;  // of an accuracy, or of a perplexity's logarithm
+  run_options run;          // where it names data, the knee is looked for
+  bool json = false;
+};
+
 struct generate_options {
   std::string model;
   std::string prompt;
@@ -104,6 +118,7 @@ struct bench_options {
 [[nodiscard]] result<void> eval(eval_options const& o);
 [[nodiscard]] result<void> prune(prune_options const& o);
 [[nodiscard]] result<void> compare(compare_options const& o);
+[[nodiscard]] result<void> diagnose(diagnose_options const& o);
 [[nodiscard]] result<void> generate(generate_options const& o);
 [[nodiscard]] result<void> bench(bench_options const& o);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The pare program: inspect, prune, compare, eval, generate and bench.
+// The pare program: inspect, prune, compare, diagnose, eval, generate and bench.
 //
 // Exit status: 0 done, 2 an error (one sentence on stderr, or {"error": ...} on stdout with --json), 130 interrupted.
 #include <algorithm>
@@ -194,6 +194,36 @@ int main(int argc, char** argv) {
       "the "
       "dense network at once, all others each block behind the pruned ones before it.");
 
+  diagnose_options diagnose_o;
+  CLI::App* const diagnose_c = app.add_subcommand(
+      "diagnose", "How far a model can be pruned, how its layers are conditioned, how far methods agree");
+  diagnose_c->add_option("MODEL", diagnose_o.model, "As for eval")->required();
+  diagnose_c->add_option("--methods", diagnose_o.methods, "As prune takes them, with commas between them")
+      ->delimiter(',')
+      ->capture_default_str();
+  diagnose_c->add_option("-p,--pattern", diagnose_o.pattern, "As for prune")->capture_default_str();
+  diagnose_c->add_option("--allocation", diagnose_o.allocation, "As for prune")
+      ->check(CLI::IsMember(allocations))
+      ->capture_default_str();
+  diagnose_c->add_option("--calib", diagnose_o.calibration, "Calibration data, as for prune");
+  diagnose_c->add_option("--general", diagnose_o.general, "General data, as for prune");
+  diagnose_c->add_option("--calib-limit", diagnose_o.calibration_limit, "As for prune")
+      ->check(whole_number)
+      ->type_name("N");
+  diagnose_c->add_option("--skip", diagnose_o.skip,
+                         "Leave layers of this name dense; * matches anything; may be repeated");
+  diagnose_c
+      ->add_option("--tolerance", diagnose_o.tolerance,
+                   "What counts as a fall: of the accuracy, in [0, 1], or of the logarithm of the perplexity")
+      ->check(CLI::Range(0.0, 10.0))
+      ->capture_default_str();
+  add_run_options(*diagnose_c, diagnose_o.run);
+  diagnose_c->add_flag("--json", diagnose_o.json, "Print one JSON object");
+  diagnose_c->footer(
+      "With --text or --data: the highest sparsity, in steps of 5 %, before the network falls (essential sparsity), of "
+      "each method. Always: the largest singular value of each layer over the smallest that is not 0, and, of two "
+      "methods or more, the share of weights that both keep.");
+
   generate_options generate_o;
   CLI::App* const generate_c = app.add_subcommand("generate", "Continue a text");
   generate_c->add_option("MODEL", generate_o.model, "A language model's folder")->required();
@@ -242,12 +272,13 @@ int main(int argc, char** argv) {
   }
   pare::program::catch_interrupt();
   try {
-    pare::result<void> const done = inspect_c->parsed()   ? inspect(inspect_o)
-                                    : eval_c->parsed()    ? eval(eval_o)
-                                    : prune_c->parsed()   ? prune(prune_o)
-                                    : bench_c->parsed()   ? bench(bench_o)
-                                    : compare_c->parsed() ? compare(compare_o)
-                                                          : generate(generate_o);
+    pare::result<void> const done = inspect_c->parsed()    ? inspect(inspect_o)
+                                    : eval_c->parsed()     ? eval(eval_o)
+                                    : prune_c->parsed()    ? prune(prune_o)
+                                    : bench_c->parsed()    ? bench(bench_o)
+                                    : compare_c->parsed()  ? compare(compare_o)
+                                    : diagnose_c->parsed() ? diagnose(diagnose_o)
+                                                           : generate(generate_o);
     if (!done) return fail(done.error(), wants_json);
   } catch (std::bad_alloc const&) {
     return fail({pare::errc::io, "memory", "there is not enough of it for this model and data"}, wants_json);

@@ -34,7 +34,7 @@ endmacro()
 
 # Help, and the command line itself.
 run(0 "inspect.*prune.*eval.*generate|inspect.*eval.*prune.*generate" --help)
-foreach(command inspect eval prune compare generate bench)
+foreach(command inspect eval prune compare diagnose generate bench)
   run(0 "--json" ${command} --help)
 endforeach()
 run(0 "^[0-9]+\\.[0-9]+\\.[0-9]+" --version)
@@ -48,6 +48,24 @@ run(0 "\"accuracy\"" compare ${GLYPHS} --methods all --pattern unstructured,2:4 
     --report compare.html --json)
 file(READ ${SCRATCH}/compare.html page)
 expect("the page of a comparison shows its rows" page MATCHES "woodfisher" AND page MATCHES "<svg")
+
+# How far the network can be pruned, its condition numbers, and how far methods agree.
+run(0 "\"agreement\"" diagnose ${GLYPHS} --methods magnitude,wanda,random -p unstructured:0.8 --data glyphs:500 --calib glyphs:200 --json)
+foreach(method magnitude random)
+  string(JSON knee_${method} GET "${output}" essential_sparsity ${method} sparsity)
+  string(JSON rank_${method} GET "${output}" layers 1 ${method} rank)
+endforeach()
+string(JSON condition GET "${output}" layers 1 dense condition)
+expect("magnitude goes further than chance" knee_magnitude GREATER knee_random AND knee_magnitude LESS 0.9)
+expect("magnitude empties rows of fc2, of rank 256, chance does not" rank_magnitude LESS 256 AND rank_random EQUAL 256)
+expect("condition numbers are at least 1" condition GREATER 1)
+foreach(pair RANGE 2)
+  string(JSON together_${pair} GET "${output}" agreement ${pair} kept_iou)
+endforeach()
+expect("random masks agree by chance" together_1 GREATER 0.10 AND together_1 LESS 0.12 AND together_2 GREATER 0.10 AND together_2 LESS 0.12)
+expect("wanda agrees with magnitude" together_0 GREATER 0.3 AND together_0 LESS 1)
+run(0 "how sparse.*condition numbers.*fc2.weight" diagnose ${GLYPHS} -p 2:4 --data glyphs:200)
+run(2 "expected one of magnitude" diagnose ${GLYPHS} --methods frobnicate)
 
 # The break-even sparsity of a small layer.
 run(0 "pays from" bench --shape 64x128 --columns 16 --sparsity 0.5)

@@ -66,8 +66,8 @@ inline std::vector<matrix<float>> magnitudes(mlp_weights const& net, std::vector
 }
 
 /// The smallest magnitudes of the whole network removed, up to sparsity s.
-inline std::vector<mask> prune_globally(sparse_trainer const& t, sparsity s) {
-  auto const scores = magnitudes(t.network(), t.masks());
+inline std::vector<mask> prune_globally(mlp_weights const& net, std::vector<mask> const& keep, sparsity s) {
+  auto const scores = magnitudes(net, keep);
   std::vector<matrix_span<float const>> views;
   for (auto const& layer : scores) views.push_back(layer.span());
   return select_network(std::span<matrix_span<float const> const>(views), unstructured{}, s);
@@ -99,6 +99,13 @@ inline outcome train_masked(experiment const& e, std::vector<mask> masks) {
   t.keep_only(std::move(masks));
   t.train(0, e.training.steps);
   return detail::finish(e, t);
+}
+
+/// A trained network, pruned by magnitude at once, and trained again from its weights, with the order of the data that
+/// e's seed gives.
+inline outcome train_again(experiment e, outcome const& dense, sparsity s) {
+  e.start = dense.network;
+  return train_masked(e, detail::prune_globally(dense.network, dense.masks, s));
 }
 
 /// Random pruning before training (Liu et al. 2022), the masks never change. Layers' shares: erk{} or uniform{}.
@@ -169,7 +176,7 @@ inline outcome train_granet(experiment const& e, sparsity s) {
   drop_rate const rate{.begin = e.every, .end = end, .from = 0.5, .to = 0.005, .every = e.every};
   t.train(0, e.training.steps, [&](index_t step) {
     if (!schedule.due(step)) return false;
-    t.keep_only(detail::prune_globally(t, schedule(step)));
+    t.keep_only(detail::prune_globally(t.network(), t.masks(), schedule(step)));
     if (!rate.due(step)) return false;
     std::vector<mask> masks;
     for (std::size_t l = 0; l < t.masks().size(); ++l)
@@ -210,7 +217,7 @@ inline std::vector<outcome> train_tickets(experiment const& e, index_t levels) {
     });
     out.push_back(detail::finish(e, t));
     out.back().flops = flops += out.back().flops;
-    masks = detail::prune_globally(t, schedule.at_level(level + 1));
+    masks = detail::prune_globally(t.network(), t.masks(), schedule.at_level(level + 1));
   }
   return out;
 }

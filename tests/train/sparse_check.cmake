@@ -48,3 +48,28 @@ endforeach()
 if(density_SPDF_low LESS 1 OR density_dense_low LESS 1)
   message(FATAL_ERROR "the dense network, and SPDF at its end, must keep every weight")
 endif()
+
+# Beside the dense network: its own tickets are more like it than a network that never was it.
+foreach(method "ticket" "static random, uniform")
+  string(MAKE_C_IDENTIFIER "${method}" name)
+  string(JSON cka_${name} GET "${output}" diagnostics beside_dense "${method}" linear_cka)
+endforeach()
+if(NOT cka_ticket GREATER cka_static_random__uniform OR cka_ticket GREATER 1)
+  message(FATAL_ERROR "the ticket's features (CKA ${cka_ticket}) must be more like the dense ones than a random mask's "
+                      "(${cka_static_random__uniform})")
+endif()
+
+# The grid of the three-regime model: a row for each temperature, and hotter is better where all are underfitted.
+execute_process(COMMAND ${PROGRAM} --regimes --quick --steps 200 --sparsity 0.5 --temperature 0.0001,0.003 --json
+  OUTPUT_VARIABLE output COMMAND_ERROR_IS_FATAL ANY)
+foreach(i 0 1)
+  string(JSON error_${i} GET "${output}" regimes ${i} error)
+  string(JSON cka_${i} GET "${output}" regimes ${i} linear_cka)
+  string(JSON density GET "${output}" regimes ${i} density)
+  if(cka_${i} LESS 0.5 OR cka_${i} GREATER 1 OR density LESS 0.5 OR density GREATER 0.5001)
+    message(FATAL_ERROR "expected two networks at half density that are alike, found CKA ${cka_${i}} at ${density}")
+  endif()
+endforeach()
+if(NOT error_1 LESS error_0)
+  message(FATAL_ERROR "the error must fall with the temperature of the dense training: ${error_0}, ${error_1}")
+endif()

@@ -73,7 +73,7 @@ class pruner {
     request.settings.progress = report_;
     program::model out = *model_;
     PARE_TRY(auto done, program::prune(out, request, data_->view()));
-    return std::pair(std::move(out), std::move(done));
+    return std::pair(std::move(out), std::move(done.layers));
   }
 
  private:

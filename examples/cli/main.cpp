@@ -190,9 +190,8 @@ int main(int argc, char** argv) {
   add_run_options(*compare_c, compare_o.run);
   compare_c->add_flag("--json", compare_o.json, "Print one JSON object");
   compare_c->footer(
-      "All methods are calibrated on the same data and measured on the same data. Methods that need gradients prune "
-      "the "
-      "dense network at once, all others each block behind the pruned ones before it.");
+      "All methods are calibrated on the same data and measured on the same data. Criteria that read gradients prune "
+      "the dense network at once, all others each block behind the pruned ones before it.");
 
   diagnose_options diagnose_o;
   CLI::App* const diagnose_c = app.add_subcommand(
@@ -202,8 +201,7 @@ int main(int argc, char** argv) {
       ->delimiter(',')
       ->capture_default_str();
   diagnose_c->add_option("-p,--pattern", diagnose_o.pattern, "As for prune")->capture_default_str();
-  diagnose_c->add_option("--allocation", diagnose_o.allocation, "As for prune")
-      ->check(CLI::IsMember(allocations))
+  diagnose_c->add_option("--allocation", diagnose_o.allocation, "As for prune, without evopress")
       ->capture_default_str();
   diagnose_c->add_option("--calib", diagnose_o.calibration, "Calibration data, as for prune");
   diagnose_c->add_option("--general", diagnose_o.general, "General data, as for prune");

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <atomic>
 #include <chrono>
+#include <exception>
+#include <new>
 #include <thread>
 #include <vector>
 
 #if defined(__linux__) && !defined(__ANDROID__)
 #include <sched.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #endif
 
 #include <pare/kernel/matmul.hpp>
@@ -86,6 +90,28 @@ TEST_CASE("thread_pool: survives many small pieces of work and being destroyed a
 }
 
 #if defined(__linux__) && !defined(__ANDROID__)
+TEST_CASE(
+    "thread_pool: a body that throws on the caller's thread ends the program before a worker reads what is gone") {
+  pid_t const child = fork();
+  if (child == 0) {
+    std::set_terminate([] { _exit(42); });
+    try {
+      thread_pool pool(2);
+      auto const caller = std::this_thread::get_id();
+      pool.parallel(2, [&](index_t) {
+        if (std::this_thread::get_id() == caller) throw std::bad_alloc();
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));  // so that the caller takes a part too
+      });
+    } catch (std::bad_alloc const&) {
+    }
+    _exit(0);
+  }
+  REQUIRE(child > 0);
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK((WIFEXITED(status) && WEXITSTATUS(status) == 42));
+}
+
 TEST_CASE("thread_pool: a worker leaves the processor that the caller comes to") {
   cpu_set_t allowed;
   REQUIRE(sched_getaffinity(0, sizeof allowed, &allowed) == 0);

@@ -53,7 +53,8 @@ class thread_pool {
 
   [[nodiscard]] int concurrency() const noexcept { return static_cast<int>(workers_.size()) + 1; }
 
-  /// Pre: parts < 2^32.
+  /// Pre: parts < 2^32. A body that throws beside others (memory may run out) ends the program: they would go on with
+  /// what its caller had there.
   template <class Body>
   void parallel(index_t parts, Body&& body) {
     if (parts <= 1 || workers_.empty()) {
@@ -110,7 +111,7 @@ class thread_pool {
   /// Takes parts of one generation until none is left, a thread's own first. A ticket holds the generation and the next
   /// part of a thread: what was read of a generation that has ended meanwhile is thrown away, because then the exchange
   /// fails.
-  void take_parts(std::uint32_t generation, std::size_t thread) {
+  void take_parts(std::uint32_t generation, std::size_t thread) noexcept {
     for (std::size_t i = 0; i < tickets_.size(); ++i) {
       std::size_t const of = (thread + i) % tickets_.size();
       for (;;) {

@@ -156,8 +156,9 @@ result<evo_press_state> read_search_state(fs::path const& file, search_identity 
                      "is the state of another search: " + name + " is " + in_quotes(there) + " there and " +
                          in_quotes(value) + " here; name another file, or remove this one to search anew"};
     }
-    PARE_TRY(auto const generation, get_integer(json, "generation", 0, std::numeric_limits<int>::max()));
-    PARE_TRY(state.evaluations, get_integer(json, "evaluations", 0, std::numeric_limits<index_t>::max()));
+    // Less than the types hold: the search goes on counting.
+    PARE_TRY(auto const generation, get_integer(json, "generation", 0, std::numeric_limits<int>::max() / 2));
+    PARE_TRY(state.evaluations, get_integer(json, "evaluations", 0, std::numeric_limits<index_t>::max() / 2));
     state.generation = static_cast<int>(generation);
     if (json.contains("fitness") && !json["fitness"].is_null()) {  // null: not finite
       PARE_TRY(state.fitness, get_number(json, "fitness"));

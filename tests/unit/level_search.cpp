@@ -52,6 +52,8 @@ TEST_CASE("level_search: a state comes back from its file, and only for the sear
   for (std::string_view const text :
        {"", "text", "[]", "{}", R"({"pare_search_state":2,"generation":0,"evaluations":0,"levels":[0]})",
         R"({"pare_search_state":1,"generation":-1,"evaluations":0,"levels":[0]})",
+        R"({"pare_search_state":1,"generation":2147483647,"evaluations":0,"levels":[0]})",
+        R"({"pare_search_state":1,"generation":0,"evaluations":9223372036854775807,"levels":[0]})",
         R"({"pare_search_state":1,"generation":0,"evaluations":0,"levels":[0.5]})",
         R"({"pare_search_state":1,"generation":0,"evaluations":0,"levels":[99999999999]})",
         R"({"pare_search_state":1,"generation":0,"evaluations":0,"levels":[]})",

@@ -20,7 +20,7 @@ namespace pare::inline PARE_ABI {
 /// the network must outlive it and stay as it is. Memory: a bit a weight.
 class tensors_to_save {
  public:
-  /// The weights of the layers that were pruned, with their masks.
+  /// The weights of the layers that were pruned, with their masks; not biases that made up for them (prune_units).
   template <network N>
   tensors_to_save(N const& net, std::span<pruned_layer const> done) {
     for (linear const* l : net.layers())

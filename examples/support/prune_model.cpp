@@ -138,6 +138,19 @@ result<void> collect_all(model const& m, Net const& net, calibration_data const&
   return {};
 }
 
+/// use(what a method is calibrated on, stage by stage): a walk where it reads the inputs of one corpus only.
+template <class Out, class Method, class Net, class Use>
+result<Out> with_stage_data(model const& m, Net const& net, calibration_data const& data, prune_request const& r,
+                            Use use) {
+  if constexpr (Method::needs::template has_corpus<any_corpus> && !Method::needs::needs_gradients) {
+    PARE_TRY(auto inputs,
+             with_inputs<Net>(m, *data.data, r, [&](auto in) { return walk(net, in, r.settings.progress); }));
+    return use(inputs);
+  } else {
+    return use([&](Net const& n, auto& stats) { return collect_all(m, n, data, r, stats); });
+  }
+}
+
 /// A criterion selects; all else is a layer pruner.
 template <class Method>
 auto as_layer_pruner(Method const& by) {
@@ -199,9 +212,10 @@ result<std::vector<sparsity>> search_shares(model const& m, Net const& net, Meth
   } else {
     auto const identity = identity_of(m, r, data);
     PARE_TRY(auto state, read_search_state(r.search_state, identity));  // a wrong one is refused before the work
-    auto const feed = [&](Net const& n, auto& stats) { return collect_all(m, n, data, r, stats); };
-    PARE_TRY(auto const levels,
-             solve_levels(net, as_layer_pruner(by), r.what.pattern, r.what.target, {}, feed, r.settings));
+    auto const solve = [&](auto&& stage_data) {
+      return solve_levels(net, as_layer_pruner(by), r.what.pattern, r.what.target, {}, stage_data, r.settings);
+    };
+    PARE_TRY(auto const levels, (with_stage_data<level_database, Method>(m, net, data, r, solve)));
     level_search const settings{r.generations, r.seed, r.chunk, r.search_state, r.exec, r.settings.progress};
     PARE_TRY(auto const found, search_levels(m, levels, *data.search, std::move(state), identity, settings));
     char note[160];
@@ -223,17 +237,9 @@ result<std::vector<pruned_layer>> prune_by(model const& m, Net& net, Method cons
       return pare::prune(net, by, r.what.pattern, r.what.target, stats, allocator, r.settings);
     } else {
       PARE_TRY(auto const shares, shares_of(m, net, allocator, r, data));
-      auto const stages = [&](auto&& stage_data) {
+      return with_stage_data<std::vector<pruned_layer>, Method>(m, net, data, r, [&](auto&& stage_data) {
         return prune_in_stages(net, as_layer_pruner(by), r.what.pattern, shares, stage_data, r.stream, r.settings);
-      };
-      if constexpr (Method::needs::template has_corpus<any_corpus> && !Method::needs::needs_gradients) {
-        PARE_TRY(auto inputs, with_inputs<Net>(m, *data.data, r, [&](auto in) {
-                   return walk(std::as_const(net), in, r.settings.progress);
-                 }));
-        return stages(inputs);
-      } else {
-        return stages([&](Net const& n, auto& stats) { return collect_all(m, n, data, r, stats); });
-      }
+      });
     }
   };
   if (r.allocation != searched) return with_allocator(r.allocation, with);

@@ -114,6 +114,11 @@ struct flap_pruner {
   [[nodiscard]] result<std::vector<pruned_layer>> prune(llama& net, sparsity target,
                                                         calibration<needs> const& stats) const {
     PARE_EXPECTS(stats.size() == net.layers().size(), "flap_pruner: the statistics are of another network");
+    for (coupled_units const& group : structured_units(net)) {
+      std::size_t const l = group.units.front().back().tensor;
+      if (stats[l].get<input_moments>().samples() == 0)
+        return error{errc::missing, net.layers()[l]->name(), "no calibration sample was seen"};
+    }
     return prune_units(net, scores(net, stats), target, compensate ? &stats : nullptr);
   }
 

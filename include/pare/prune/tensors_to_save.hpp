@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <deque>
 #include <span>
 #include <string>
@@ -20,12 +21,15 @@ namespace pare::inline PARE_ABI {
 /// the network must outlive it and stay as it is. Memory: a bit a weight.
 class tensors_to_save {
  public:
-  /// The weights of the layers that were pruned, with their masks; not biases that made up for them (prune_units).
+  /// The weights of the layers that were pruned, with their masks; of a Llama their biases too. Where those are not in
+  /// the checkpoint, because they make up for what was pruned (prune_units), save_pruned refuses and names them.
   template <network N>
   tensors_to_save(N const& net, std::span<pruned_layer const> done) {
-    for (linear const* l : net.layers())
-      if (std::any_of(done.begin(), done.end(), [&](pruned_layer const& p) { return p.name == l->name(); }))
-        add_masked(*l);
+    for (linear const* l : net.layers()) {
+      if (std::none_of(done.begin(), done.end(), [&](pruned_layer const& p) { return p.name == l->name(); })) continue;
+      add_masked(*l);
+      if constexpr (std::same_as<N, llama>) add_bias(*l);
+    }
   }
   tensors_to_save(tensors_to_save const&) = delete;
   tensors_to_save& operator=(tensors_to_save const&) = delete;
@@ -41,8 +45,7 @@ class tensors_to_save {
           weights_.push_back({l->name(), l->weight()});
         }
       }
-      constexpr std::string_view ending = "weight";
-      if (!l->bias().empty()) add_vector(l->name().substr(0, l->name().size() - ending.size()) + "bias", l->bias());
+      if (!holds(bias_of(*l))) add_bias(*l);
     }
     std::string const embedding = "model.embed_tokens.weight";
     std::string const head = "lm_head.weight";
@@ -66,6 +69,13 @@ class tensors_to_save {
   void add_masked(linear const& layer) {
     masks_.push_back(kept(layer.weights()));
     weights_.push_back({layer.name(), layer.weight(), &masks_.back()});
+  }
+  [[nodiscard]] static std::string bias_of(linear const& layer) {
+    constexpr std::string_view ending = "weight";
+    return layer.name().substr(0, layer.name().size() - ending.size()) + "bias";
+  }
+  void add_bias(linear const& layer) {
+    if (!layer.bias().empty()) add_vector(bias_of(layer), layer.bias());
   }
   void add_vector(std::string name, std::vector<float> const& values) {
     weights_.push_back({std::move(name), {values.data(), std::ssize(values), 1}});

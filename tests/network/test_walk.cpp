@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Networks run stage by stage: taps see what a whole forward pass shows them, and pruning in stages gives the same.
+#include <cmath>
 #include <cstring>
 #include <map>
 #include <string>
@@ -136,6 +137,37 @@ TEST_CASE("walk: taps see of a Llama what a forward pass shows, and stages are p
   auto stop = [](std::string_view, index_t, index_t) { return false; };
   auto w = walk(net, data, progress(stop)).value();
   CHECK(w.advance(no_tap{}).error().code == errc::cancelled);
+}
+
+TEST_CASE("walk: states are a Llama's residual stream at the boundaries of its blocks") {
+  auto folder = test::random_llama({.layers = 3});
+  auto& gains = folder.tensors.at("model.norm.weight").values;
+  gains.assign(gains.size(), 1.0f);  // so that the plain network's last norm can be computed of any states
+  auto const parameters = test::in_double(folder);
+  llama const net = test::load<llama>(folder).value();
+  std::vector<std::vector<int>> const sequences{{3, 1, 4, 1, 5}, {9, 2, 6}};
+  auto w = walk(net, std::span<std::vector<int> const>(sequences)).value();
+  for (int blocks = 0; blocks <= 3; ++blocks) {
+    folder.config["num_hidden_layers"] = blocks;  // the plain network stops where the walk stands
+    auto const states = w.states();
+    index_t position = 0;
+    for (std::vector<int> const& s : sequences) {
+      // The last token is predicted, not read.
+      auto const expected = test::plain_llama(parameters, folder.config, {s.begin(), s.end() - 1}).states;
+      for (auto const& state : expected) {
+        double square = 0;
+        for (index_t i = 0; i < states.cols; ++i)
+          square += static_cast<double>(states(position, i)) * static_cast<double>(states(position, i));
+        double const rms =
+            std::sqrt(square / static_cast<double>(states.cols) + folder.config.at("rms_norm_eps").get<double>());
+        for (index_t i = 0; i < states.cols; ++i)
+          CHECK(std::abs(static_cast<double>(states(position, i)) / rms - state[static_cast<std::size_t>(i)]) < 1e-5);
+        ++position;
+      }
+    }
+    CHECK(position == states.rows);
+    if (blocks < 3) REQUIRE(w.advance(no_tap{}));
+  }
 }
 
 TEST_CASE("walk: the same of a ResNet and of a perceptron") {

@@ -39,6 +39,9 @@ class llama_walk {
   }
 
   [[nodiscard]] std::size_t stage() const noexcept { return stage_; }
+  /// What the next stage is given: the residual stream of all windows' positions, (positions, hidden). Valid until
+  /// advance().
+  [[nodiscard]] matrix_span<float const> states() const noexcept { return states_.span(); }
   template <class Tap>
   [[nodiscard]] result<void> show(Tap&& tap) {
     return run(tap, [this](matrix_span<float> states) {

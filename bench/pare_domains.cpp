@@ -40,22 +40,13 @@
 #include <pare/score/obd.hpp>
 #include <pare/score/wanda.hpp>
 
+#include "support/must.hpp"
+
 namespace {
 
 using namespace pare;
+using bench::must;
 using texts = std::vector<std::vector<int>>;
-
-template <class T>
-T must(result<T> r) {
-  if (r) return *std::move(r);
-  std::fprintf(stderr, "pare_domains: %s\n", r.error().message().c_str());
-  std::exit(2);
-}
-void must(result<void> const& r) {
-  if (r) return;
-  std::fprintf(stderr, "pare_domains: %s\n", r.error().message().c_str());
-  std::exit(2);
-}
 
 std::string read(std::string const& path) {
   std::ifstream in(path, std::ios::binary);
@@ -155,8 +146,8 @@ void domains(options const& o, llama const& net, tokenizer const& words) {
     task const t{net, sparsity(o.sparsity),
                  [&](llama const& n) { return std::pair(perplexity_on(n, test), perplexity_on(n, general_test)); }};
     criteria(
-        t, [&](auto tap) { (void)must(feed_gradients(net, std::span<std::vector<int> const>(general), tap)); },
-        [&](auto tap) { (void)must(feed_gradients(net, std::span<std::vector<int> const>(domain), tap)); });
+        t, [&](auto tap) { must(feed_gradients(net, std::span<std::vector<int> const>(general), tap)); },
+        [&](auto tap) { must(feed_gradients(net, std::span<std::vector<int> const>(domain), tap)); });
     solver_row(t, "d-pruner", d_pruner{}, [&](llama const&) {
       return [&](llama const& n, auto& stats) -> result<void> {
         PARE_TRY_VOID(feed(n, std::span<std::vector<int> const>(general), stats.template from<general_corpus>()));
@@ -211,7 +202,7 @@ void structured(options const& o, llama const& net, tokenizer const& words) {
       for (auto const* means : {static_cast<calibration<flap_pruner::needs> const*>(nullptr),
                                 static_cast<calibration<flap_pruner::needs> const*>(&stats)}) {
         llama pruned = net;
-        (void)must(prune_units(pruned, scores, sparsity(target), means));
+        must(prune_units(pruned, scores, sparsity(target), means));
         std::printf("  %9.3f", measure(pruned));
       }
       std::printf("\n");
@@ -325,8 +316,8 @@ void embeddings(options const& o, llama const& net, tokenizer const& words) {
   task const t{net, sparsity(o.sparsity), [&](llama const& n) { return std::pair(domain_loss(n), spearman(n)); }};
   constexpr index_t batch = 4;
   criteria(
-      t, [&](auto tap) { (void)must(feed_gradients(net, general.view(), tap, batch, loss)); },
-      [&](auto tap) { (void)must(feed_gradients(net, domain.view(), tap, batch, loss)); });
+      t, [&](auto tap) { must(feed_gradients(net, general.view(), tap, batch, loss)); },
+      [&](auto tap) { must(feed_gradients(net, domain.view(), tap, batch, loss)); });
 }
 
 }  // namespace

@@ -210,7 +210,7 @@ void structured(options const& o, llama const& net, tokenizer const& words) {
     std::printf("  %.0f %% of the weights of all blocks\n", 100.0 * target);
     row("flap", flap_pruner{}.scores(net, stats));
     row("magnitude", magnitudes(net));
-    for (std::uint64_t const seed : {1, 2, 3}) row("random", draws(net, seed));
+    for (std::uint64_t const seed : {1u, 2u, 3u}) row("random", draws(net, seed));
   }
 }
 

@@ -117,7 +117,8 @@ double chance(std::vector<mask> const& a) {
 
 struct diagnosis {
   std::optional<program::evaluation> dense;
-  std::vector<knee_of> knees;  // of each method; empty without data
+  std::vector<knee_of> knees;   // of each method; empty without data
+  bool single_weights = false;  // go for the knees, and not the pattern's groups
   std::vector<pruned_by> methods;
   std::vector<linear const*> layers;  // of the dense network, those that are pruned
   std::vector<spectrum> spectra;      // theirs
@@ -127,9 +128,9 @@ struct diagnosis {
 void print(diagnose_options const& o, diagnosis const& d) {
   if (d.dense) {
     bool const p = d.dense->is_perplexity;
-    std::printf("%s: %s %.*f\n\nhow sparse before it %s by more than %g%s\n", o.model.c_str(),
+    std::printf("%s: %s %.*f\n\nhow sparse before it %s by more than %g%s%s\n", o.model.c_str(),
                 p ? "perplexity" : "accuracy", p ? 3 : 4, d.dense->value, p ? "rises" : "falls", 100.0 * o.tolerance,
-                p ? " %" : " percentage points");
+                p ? " %" : " percentage points", d.single_weights ? ", by single weights" : "");
     for (std::size_t i = 0; i < d.knees.size(); ++i) {
       auto const& [sparse, value] = d.knees[i].curve.back();
       std::printf("  %-16s %5.0f %%", o.methods[i].c_str(), 100.0 * d.knees[i].at.last_within.value);
@@ -205,7 +206,8 @@ result<void> diagnose(diagnose_options const& o) {
     needs = std::max(needs, entry.needs);
   }
   PARE_TRY(auto const m, program::load_model(o.model));
-  PARE_TRY(auto data, read_data(o.run));
+  for (std::string const& name : o.methods) PARE_TRY_VOID(program::check(m, {name, what, o.allocation}));
+  PARE_TRY(auto data, read_data(o.run, m));
   if (!data && m.task == "glyphs") {
     PARE_TRY(data, program::read_images("glyphs", program::split::test, o.run.limit));
   }
@@ -220,6 +222,7 @@ result<void> diagnose(diagnose_options const& o) {
   };
 
   diagnosis d;
+  d.single_weights = what.pattern.of() > 0;
   for (std::string const& method : o.methods) {
     line.title(method);
     PARE_TRY(auto pruned, prune(method, what));

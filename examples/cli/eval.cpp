@@ -17,7 +17,7 @@ namespace pare::cli {
 
 result<void> eval(eval_options const& o) {
   PARE_TRY(auto m, program::load_model(o.model));
-  PARE_TRY(auto data, read_data(o.run));
+  PARE_TRY(auto data, read_data(o.run, m));
   if (!data && m.task == "glyphs") {  // the task draws its own data
     PARE_TRY(auto drawn, program::read_images("glyphs", program::split::test, o.run.limit));
     data = std::move(drawn);
@@ -47,7 +47,7 @@ result<void> eval(eval_options const& o) {
   if (o.json) {
     nlohmann::json out = e ? as_json(*e, m.network) : nlohmann::json::object();
     if (difference) out["logits_max_abs_difference"] = *difference;
-    std::cout << out.dump(2) << '\n';
+    std::cout << out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
     return {};
   }
   if (difference) std::printf("logits: largest difference from the reference %.3g\n", *difference);

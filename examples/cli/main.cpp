@@ -47,6 +47,19 @@ CLI::Validator const whole_number(
     },
     "", "whole number");
 
+/// CLI::Range takes NaN.
+CLI::Validator number_in(double low, double high) {
+  char range[64];
+  std::snprintf(range, sizeof range, "from %g to %g", low, high);
+  return CLI::Validator(
+      [low, high, rule = std::string("expected a number ") + range](std::string& text) {
+        double value = 0.0;
+        if (CLI::detail::lexical_cast(text, value) && low <= value && value <= high) return std::string();
+        return rule + ", found " + pare::in_quotes(text);
+      },
+      range, "number");
+}
+
 void add_run_options(CLI::App& c, run_options& o) {
   c.add_option("--text", o.text, "Evaluate a language model on this text file (UTF-8)");
   c.add_option("--data", o.data,
@@ -168,12 +181,14 @@ int main(int argc, char** argv) {
   CLI::App* const compare_c =
       app.add_subcommand("compare", "Prune a model in many ways: one table of what each method costs");
   compare_c->add_option("MODEL", compare_o.model, "As for eval")->required();
-  compare_c->add_option("--methods", compare_o.methods, "As prune takes them, with commas between them; or all")
+  compare_c
+      ->add_option("--methods", compare_o.methods,
+                   "As prune takes them, with commas between them; or all that take the pattern and the allocation")
       ->delimiter(',')
       ->capture_default_str();
   compare_c->add_option("--sparsity", compare_o.sparsities, "Of the patterns that leave it free")
       ->delimiter(',')
-      ->check(CLI::Range(0.0, 0.999999))
+      ->check(number_in(0.0, 0.999999))
       ->capture_default_str();
   compare_c->add_option("--pattern", compare_o.patterns, "unstructured, blockRxC, N:M or N:MxV")
       ->delimiter(',')
@@ -201,7 +216,11 @@ int main(int argc, char** argv) {
       ->delimiter(',')
       ->capture_default_str();
   diagnose_c->add_option("-p,--pattern", diagnose_o.pattern, "As for prune")->capture_default_str();
+  std::vector<std::string> not_searched(std::begin(pare::program::allocation_names),
+                                        std::end(pare::program::allocation_names));
+  std::erase(not_searched, "evopress");
   diagnose_c->add_option("--allocation", diagnose_o.allocation, "As for prune, without evopress")
+      ->check(CLI::IsMember(not_searched))
       ->capture_default_str();
   diagnose_c->add_option("--calib", diagnose_o.calibration, "Calibration data, as for prune");
   diagnose_c->add_option("--general", diagnose_o.general, "General data, as for prune");
@@ -213,7 +232,7 @@ int main(int argc, char** argv) {
   diagnose_c
       ->add_option("--tolerance", diagnose_o.tolerance,
                    "What counts as a fall: of the accuracy, in [0, 1], or of the logarithm of the perplexity")
-      ->check(CLI::Range(0.0, 10.0))
+      ->check(number_in(0.0, 10.0))
       ->capture_default_str();
   add_run_options(*diagnose_c, diagnose_o.run);
   diagnose_c->add_flag("--json", diagnose_o.json, "Print one JSON object");
@@ -251,7 +270,7 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();
   bench_c->add_option("--sparsity", bench_o.sparsities, "Fractions removed; may be repeated")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(number_in(0.0, 1.0))
       ->capture_default_str();
   bench_c->add_option("--dtype", bench_o.dtype, "Of the weights")
       ->check(CLI::IsMember({"f32", "bf16"}))

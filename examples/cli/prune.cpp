@@ -44,7 +44,7 @@ result<void> prune(prune_options const& o) {
   PARE_TRY(auto const what, parse_pattern(o.pattern));
   PARE_TRY(auto m, program::load_model(o.model));
   PARE_TRY_VOID(check_save_target(o.model, o.out, {.replace = o.replace}));
-  PARE_TRY(auto const data, read_data(o.run));
+  PARE_TRY(auto const data, read_data(o.run, m));
   thread_pool pool(o.run.threads);
   program::progress_line line;
   auto request = request_of(o.recipe, o.method, what);
@@ -93,7 +93,7 @@ result<void> prune(prune_options const& o) {
     }
     if (!done->notes.empty()) out["notes"] = done->notes;
     if (e) out["evaluation"] = as_json(*e, m.network);
-    std::cout << out.dump(2) << '\n';
+    std::cout << out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
     return {};
   }
   std::printf("%s: %zu layers pruned by %s to %s; %.1f %% of all weights are gone, %s are left\n", o.out.c_str(),
@@ -101,7 +101,7 @@ result<void> prune(prune_options const& o) {
               program::human_bytes(static_cast<double>(count.bytes)).c_str());
   for (std::string const& note : done->notes) std::printf("%s\n", note.c_str());
   for (pruned_layer const& p : done->layers)
-    if (!p.note.empty()) std::printf("%s: %s\n", p.name.c_str(), p.note.c_str());
+    if (!p.note.empty()) std::printf("%s: %s\n", printable(p.name).c_str(), p.note.c_str());
   if (e) std::printf("%s\n", as_text(*e, m.network).c_str());
   return {};
 }

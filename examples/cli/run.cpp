@@ -11,19 +11,18 @@
 
 namespace pare::cli {
 
-result<std::optional<program::data_set>> read_data(run_options const& o) {
+result<std::optional<program::data_set>> read_data(run_options const& o, program::model const& m) {
   using data = std::optional<program::data_set>;
   if (!o.text.empty() && !o.data.empty())
     return error{errc::mismatch, "options", "--text is for language models and --data for classifiers: give one"};
+  data out;
   if (!o.text.empty()) {
-    PARE_TRY(auto text, program::read_text(o.text, o.limit));
-    return data(std::move(text));
+    PARE_TRY(out, program::read_text(o.text, o.limit));
+  } else if (!o.data.empty()) {
+    PARE_TRY(out, program::read_images(o.data, program::split::test, o.limit));
   }
-  if (!o.data.empty()) {
-    PARE_TRY(auto images, program::read_images(o.data, program::split::test, o.limit));
-    return data(std::move(images));
-  }
-  return data();
+  if (out) PARE_TRY_VOID(program::check_data(m, *out));
+  return out;
 }
 
 namespace {

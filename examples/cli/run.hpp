@@ -16,8 +16,9 @@
 
 namespace pare::cli {
 
-/// The data that the options name; nothing where they name none. Errors: both kinds named; those of reading.
-[[nodiscard]] result<std::optional<program::data_set>> read_data(run_options const& o);
+/// The data that the options name, for the model; nothing where they name none. Errors: both kinds named; those of
+/// reading and of check_data, before the work that the data is to judge.
+[[nodiscard]] result<std::optional<program::data_set>> read_data(run_options const& o, program::model const& m);
 
 /// The calibration data that `source` names, at most `limit` bytes or images of it (0: 100,000 bytes, 1,000 images); a
 /// network of the glyphs draws its own where nothing is named. Errors: none named; those of reading.

@@ -365,11 +365,22 @@ svg .tick, svg .name { fill: var(--soft); }
 footer { margin-top: 3rem; font-size: .8rem; }
 )";
 
+/// A page without times shows no columns for them.
+bool has_times(report const& r) {
+  return std::any_of(r.rows.begin(), r.rows.end(), [](report_row const& row) {
+    return std::isfinite(row.milliseconds) || std::isfinite(row.speedup);
+  });
+}
+
 void append_row(std::string& html, report const& r, report_row const& row, bool baseline, double fastest) {
   html += baseline ? "<tr class=\"baseline\"><td>" : "<tr><td>";
   html += escaped(row.method) + "</td><td>" + escaped(row.pattern) + "</td><td>" + number(100 * row.sparsity, 1, " %") +
-          "</td><td>" + quality(r.measure, row.quality) + "</td><td>" + byte_count(row.bytes) + "</td><td>" +
-          short_number(row.milliseconds, " ms") + "</td><td>" + number(row.speedup, 2, "\u00d7");
+          "</td><td>" + quality(r.measure, row.quality) + "</td><td>" + byte_count(row.bytes) + "</td>";
+  if (!has_times(r)) {
+    html += "</tr>\n";
+    return;
+  }
+  html += "<td>" + short_number(row.milliseconds, " ms") + "</td><td>" + number(row.speedup, 2, "\u00d7");
   double const share = std::isfinite(row.speedup) && fastest > 0 ? std::clamp(row.speedup / fastest, 0.0, 1.0) : 0.0;
   html += print("<span class=\"bar\"><i style=\"width:%.1f%%\"></i></span></td></tr>\n", 100 * share);
 }
@@ -424,7 +435,8 @@ std::vector<chart_line> lines_of(report const& r, Value value) {
     if (line == lines.end()) line = lines.insert(lines.end(), {name, {}});
     line->points.push_back({100 * row.sparsity, value(row),
                             name + ", " + number(100 * row.sparsity, 1, " % sparse: ") +
-                                quality(r.measure, row.quality) + ", " + number(row.speedup, 2, "\u00d7")});
+                                quality(r.measure, row.quality) +
+                                (std::isfinite(row.speedup) ? ", " + number(row.speedup, 2, "\u00d7") : "")});
   }
   return lines;
 }
@@ -463,7 +475,8 @@ std::string to_html(report const& r) {
   html +=
       "<h2>Results</h2>\n<div "
       "class=\"table\"><table>\n<thead><tr><th>method</th><th>pattern</th><th>sparsity</th><th>" +
-      measure + "</th><th>weights</th><th>time per batch</th><th>speed-up over dense</th></tr></thead>\n<tbody>\n";
+      measure + "</th><th>weights</th>" + (has_times(r) ? "<th>time per batch</th><th>speed-up over dense</th>" : "") +
+      "</tr></thead>\n<tbody>\n";
   append_row(html, r, r.dense, true, fastest);
   for (report_row const& row : r.rows) append_row(html, r, row, false, fastest);
   html += "</tbody></table></div>\n";
@@ -479,9 +492,9 @@ std::string to_html(report const& r) {
     append_mask(html, r.masks[i]);
     if (last) html += "</div>\n";
   }
-  html +=
-      "<footer>Written by pare. Sparsity counts the weights of the pruned layers; times are medians on this machine."
-      "</footer>\n</body>\n</html>\n";
+  html += "<footer>Written by pare. Sparsity counts the weights of the pruned layers";
+  html += has_times(r) ? "; times are medians on this machine." : ".";
+  html += "</footer>\n</body>\n</html>\n";
   return html;
 }
 

@@ -41,6 +41,10 @@ class fnv1a {
 /// The form of the file; another one gets another number.
 constexpr index_t state_version = 1;
 
+/// What a search may have done before; far from where the counts of what it goes on to do would overflow.
+constexpr int most_generations = 1'000'000'000;
+constexpr index_t most_evaluations = index_t{1} << 53;
+
 /// A state's levels must fit the database, or it would leave another sparsity.
 result<void> check_levels(evo_press_state const& state, std::span<level_range const> ranges, fs::path const& file) {
   if (state.levels.empty()) return {};
@@ -143,8 +147,9 @@ result<evo_press_state> read_search_state(fs::path const& file, search_identity 
     fs::path const folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
     if (!fs::is_directory(folder, code))
       return error{errc::io, file.string(), "cannot be written: there is no folder " + in_quotes(folder.string())};
-    return state;
   }
+  if (auto const tried = atomic_file::open(file); !tried) return tried.error();
+  if (!fs::exists(file, code)) return state;
   PARE_TRY(auto const bytes, read_file(file, std::uint64_t{1} << 24));
   PARE_TRY(auto const json, parse_json(as_text(bytes), file.string()));
   auto const read = [&]() -> result<void> {
@@ -156,9 +161,8 @@ result<evo_press_state> read_search_state(fs::path const& file, search_identity 
                      "is the state of another search: " + name + " is " + in_quotes(there) + " there and " +
                          in_quotes(value) + " here; name another file, or remove this one to search anew"};
     }
-    // Less than the types hold: the search goes on counting.
-    PARE_TRY(auto const generation, get_integer(json, "generation", 0, std::numeric_limits<int>::max() / 2));
-    PARE_TRY(state.evaluations, get_integer(json, "evaluations", 0, std::numeric_limits<index_t>::max() / 2));
+    PARE_TRY(auto const generation, get_integer(json, "generation", 0, most_generations));
+    PARE_TRY(state.evaluations, get_integer(json, "evaluations", 0, most_evaluations));
     state.generation = static_cast<int>(generation);
     if (json.contains("fitness") && !json["fitness"].is_null()) {  // null: not finite
       PARE_TRY(state.fitness, get_number(json, "fitness"));

@@ -25,8 +25,8 @@ using search_identity = std::map<std::string, std::string>;
 [[nodiscard]] std::string fingerprint(any_network const& net);
 [[nodiscard]] std::string fingerprint(data_set const& data);
 
-/// The state in a file; one that has not begun where there is no file, or no name. Errors: io, among them a folder that
-/// is not there; a file that is no state, or that of another search, with what differs.
+/// The state in a file; one that has not begun where there is no file, or no name. Errors: io, among them a file that
+/// could not be written; a file that is no state, or that of another search, with what differs.
 [[nodiscard]] result<evo_press_state> read_search_state(std::filesystem::path const& file,
                                                         search_identity const& identity);
 /// Replaces the file at once, or leaves it as it was. Errors: io.

@@ -27,22 +27,39 @@ result<model> load_model(fs::path const& path) {
   return m;
 }
 
-result<evaluation> evaluate(model const& m, data_set const& data, index_t chunk, index_t batch, progress report) {
+result<void> check_data(model const& m, data_set const& data) {
   return std::visit(
-      [&]<class Net>(Net const& net) -> result<evaluation> {
+      [&]<class Net>(Net const& net) -> result<void> {
         if constexpr (std::same_as<Net, llama>) {
-          auto const* const text = std::get_if<std::string>(&data);
-          if (text == nullptr)
+          if (!std::holds_alternative<std::string>(data))
             return error{errc::mismatch, m.path.string(),
                          "this is a language model: it is evaluated on a text (--text FILE)"};
-          PARE_TRY(auto const r, perplexity(net, *m.words, *text, {.chunk_bytes = chunk, .report = report}));
-          return evaluation{true, r.perplexity, r.tokens, r.windows, r.seconds};
         } else {
           auto const* const set = std::get_if<labelled_images>(&data);
           if (set == nullptr)
             return error{errc::mismatch, m.path.string(),
                          "this is a classifier: it is evaluated on images (--data SOURCE)"};
-          PARE_TRY(auto const r, accuracy(net, set->images.span(), set->labels, batch, report));
+          if (set->images.cols() != net.input_size())
+            return error{errc::mismatch, m.path.string(),
+                         "takes images of " + std::to_string(net.input_size()) + " values, found some of " +
+                             std::to_string(set->images.cols())};
+        }
+        return {};
+      },
+      m.network);
+}
+
+result<evaluation> evaluate(model const& m, data_set const& data, index_t chunk, index_t batch, progress report) {
+  PARE_TRY_VOID(check_data(m, data));
+  return std::visit(
+      [&]<class Net>(Net const& net) -> result<evaluation> {
+        if constexpr (std::same_as<Net, llama>) {
+          PARE_TRY(auto const r,
+                   perplexity(net, *m.words, std::get<std::string>(data), {.chunk_bytes = chunk, .report = report}));
+          return evaluation{true, r.perplexity, r.tokens, r.windows, r.seconds};
+        } else {
+          auto const& set = std::get<labelled_images>(data);
+          PARE_TRY(auto const r, accuracy(net, set.images.span(), set.labels, batch, report));
           return evaluation{false, r.accuracy, r.count, 0, r.seconds};
         }
       },

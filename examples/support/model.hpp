@@ -34,6 +34,9 @@ struct model {
 /// Text or images, whichever the model takes.
 using data_set = std::variant<std::string, labelled_images>;
 
+/// Whether the model takes this data. Error: data of the wrong kind; images of another size.
+[[nodiscard]] result<void> check_data(model const& m, data_set const& data);
+
 /// What an evaluation found.
 struct evaluation {
   bool is_perplexity = false;
@@ -44,7 +47,7 @@ struct evaluation {
 };
 
 /// Perplexity on a text (chunk: bytes a chunk, 0 = the text as a whole; see pare/nn/evaluate.hpp) or accuracy on images
-/// (batch: images at once). Errors: data of the wrong kind for the model; those of perplexity and accuracy.
+/// (batch: images at once). Errors: those of check_data, perplexity and accuracy.
 [[nodiscard]] result<evaluation> evaluate(model const& m, data_set const& data, index_t chunk, index_t batch,
                                           progress report = {});
 

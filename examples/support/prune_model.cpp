@@ -256,10 +256,14 @@ result<void> permute(model& m, prune_request const& r, calibration_data const& d
   permute_options options;
   options.seed = r.seed;
   options.progress = r.settings.progress;
-  PARE_TRY(double const gain, permute_channels(net, r.what.pattern, stats, options));
+  auto const gain = permute_channels(net, r.what.pattern, stats, options);
+  if (!gain && gain.error().code == errc::pattern_misfit)
+    return error{errc::pattern_misfit, gain.error().where,
+                 gain.error().what + ": --permute takes patterns that tile every layer, skipped or not"};
+  if (!gain) return gain.error();
   char note[128];
   std::snprintf(note, sizeof note, "permute: the order found keeps %.2f %% more of the OBS scores",
-                100.0 * (gain - 1.0));
+                100.0 * (*gain - 1.0));
   notes.emplace_back(note);
   return {};
 }
@@ -303,6 +307,9 @@ result<void> check(model const& m, prune_request const& r) {
   if (r.permute && !m.is_language_model())
     return error{errc::unsupported, "permute",
                  "channels are reordered in Llama networks, and this is a " + std::string(kind(m.network))};
+  if (r.method == "dsnot" && r.what.pattern.unit() != extents{1, 1})
+    return error{errc::unsupported, "method 'dsnot'",
+                 "swaps single weights of a row, and the units of " + to_string(r.what.pattern) + " are larger"};
   if (r.allocation != searched) return {};
   if (r.what.pattern.of() > 0)
     return error{errc::unsupported, "allocation " + std::string(searched),

@@ -84,8 +84,8 @@ struct calibration_data {
 [[nodiscard]] result<calibration_need> needs_of(prune_request const& request);
 
 /// What can be said of a request before there is data. Errors: unknown names; a permutation of a network that is no
-/// Llama, or for a pattern that does not depend on the order; a search where the pattern or the method leave nothing to
-/// search.
+/// Llama, or for a pattern that does not depend on the order; dsnot for units of several weights; a search where the
+/// pattern or the method leave nothing to search.
 [[nodiscard]] result<void> check(model const& m, prune_request const& request);
 
 struct prune_outcome {

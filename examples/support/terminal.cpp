@@ -17,6 +17,7 @@ extern "C" void on_interrupt(int) { interrupt_seen = 1; }
 void catch_interrupt() {
   std::signal(SIGINT, on_interrupt);
   std::signal(SIGTERM, on_interrupt);
+  if (std::signal(SIGHUP, on_interrupt) == SIG_IGN) std::signal(SIGHUP, SIG_IGN);  // nohup
 }
 bool interrupted() noexcept { return interrupt_seen != 0; }
 

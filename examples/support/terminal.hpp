@@ -10,7 +10,8 @@
 
 namespace pare::program {
 
-/// Makes Ctrl-C set a flag instead of ending the program, so that nothing is left half-written.
+/// Makes Ctrl-C, and a terminal that is closed, set a flag instead of ending the program, so that nothing is left
+/// half-written.
 void catch_interrupt();
 [[nodiscard]] bool interrupted() noexcept;
 

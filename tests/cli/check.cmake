@@ -48,6 +48,11 @@ run(0 "\"accuracy\"" compare ${GLYPHS} --methods all --pattern unstructured,2:4 
     --report compare.html --json)
 file(READ ${SCRATCH}/compare.html page)
 expect("the page of a comparison shows its rows" page MATCHES "woodfisher" AND page MATCHES "<svg")
+expect("it has no columns for what is not measured" NOT page MATCHES "speed-up" AND NOT page MATCHES "medians")
+run(2 "no_folder/page.html: cannot be written" compare ${GLYPHS} --methods magnitude --data glyphs:10 --report no_folder/page.html)
+run(0 "woodfisher" compare ${GLYPHS} --pattern block4x1 --sparsity 0.5 --data glyphs:20 --calib glyphs:20)
+expect("all methods are those that take the pattern" NOT "${output}" MATCHES "dsnot")
+run(2 "dsnot.*block4x1" compare ${GLYPHS} --methods magnitude,dsnot --pattern block4x1 --data glyphs:20 --calib glyphs:20)
 
 # How far the network can be pruned, its condition numbers, and how far methods agree.
 run(0 "\"agreement\"" diagnose ${GLYPHS} --methods magnitude,wanda,random -p unstructured:0.8 --data glyphs:500 --calib glyphs:200 --json)
@@ -92,6 +97,10 @@ run(0 "\"accuracy\"" eval ${GLYPHS} --data glyphs:1000 --json)
 field(dense accuracy)
 expect("the dense network reads glyphs" dense GREATER 0.94)
 
+run(0 "percentage points, by single weights" diagnose ${GLYPHS} -p 2:4 --data glyphs:20)
+run(2 "allocation.*evopress" diagnose ${GLYPHS} --allocation evopress)
+run(2 "tolerance.*from 0 to 10, found \"nan\"" diagnose ${GLYPHS} --tolerance nan)
+
 # Prune, save, read back: the same result.
 run(0 "\"evaluation\"" prune ${GLYPHS} -o half -m wanda -p unstructured:0.5 --data glyphs:1000 --json)
 field(before evaluation)
@@ -131,6 +140,13 @@ run(2 "state: .*another search: sparsity" prune ${GLYPHS} -o no -m ria -p unstru
 run(2 "state: .*another search: method" prune ${GLYPHS} -o no -m magnitude -p unstructured:0.9 ${search} --generations 1)
 file(READ ${SCRATCH}/state third)
 expect("a state of another search is left alone" third STREQUAL second)
+foreach(what generation evaluations)
+  string(JSON huge SET "${second}" ${what} 9223372036854775807)
+  file(WRITE ${SCRATCH}/huge "${huge}")
+  run(2 "huge: key \"${what}\": expected an integer" prune ${GLYPHS} -o no -m ria -p unstructured:0.9 --allocation evopress --search-limit 40
+      --search-state huge)
+endforeach()
+run(2 "not a regular file" prune ${GLYPHS} -o no -m ria -p unstructured:0.9 --allocation evopress --search-state half)
 run(0 "\"rows\"" compare ${GLYPHS} --methods magnitude,sparsegpt --pattern unstructured --sparsity 0.9 --data glyphs:200 --calib glyphs:100
     --allocation evopress --generations 1 --search-limit 20 --json)
 
@@ -141,6 +157,7 @@ run(2 "gaprune-scaled.*own" prune ${GLYPHS} -o no -p unstructured:0.5 -m gaprune
 run(2 "calibration images" prune ${GLYPHS} -o no -p unstructured:0.5 --allocation evopress --search-text state)
 run(2 "--search-state is of" prune ${GLYPHS} -o no -p unstructured:0.5 --search-state state)
 run(2 "no folder" prune ${GLYPHS} -o no -p unstructured:0.5 --allocation evopress --search-state missing_folder/state)
+run(2 "language model.*--text|classifier.*--data" prune ${GLYPHS} -o no -p 2:4 -m wanda --calib missing_data --text ${GLYPHS}/config.json)
 run(2 "permute: .*Llama" prune ${GLYPHS} -o no -p 2:4 --permute)
 run(2 "permute: only N:M" prune ${GLYPHS} -o no -p unstructured:0.5 --permute)
 run(2 "exists" prune ${GLYPHS} -o half -p 2:4)
@@ -230,6 +247,7 @@ else()
   field(after perplexity)
   expect("it is what was evaluated before saving" before STREQUAL after)
   run(2 "does not tile" prune ${stories} -p 1:16 --permute --calib ${text} -o no)
+  run(2 "does not tile.*skipped or not" prune ${stories} -p 4:8 --permute --skip *down_proj* --calib ${text} --calib-limit 2000 -o no)
   run(2 "--calib" prune ${stories} -p 2:4 --permute -o no)
   # A search on text that calibration did not see.
   run(0 "evopress: 1 generations" prune ${stories} -m wanda -p unstructured:0.5 --allocation evopress --generations 1 --search-limit 1200

@@ -198,7 +198,6 @@ void print_json(diagnose_options const& o, diagnosis const& d) {
 }  // namespace
 
 result<void> diagnose(diagnose_options const& o) {
-  if (!(o.tolerance >= 0.0)) return error{errc::out_of_range, "--tolerance", "must be a number that is not negative"};
   PARE_TRY(auto const what, parse_pattern(o.pattern));
   auto needs = program::calibration_need::nothing;
   for (std::string const& name : o.methods) {

@@ -37,7 +37,7 @@ result<program::data_set> read_calibration(std::string const& source, std::int64
   if (name.empty())
     return error{
         errc::missing, "calibration",
-        std::string("the method needs data: pass --calib ") + (m.is_language_model() ? "TEXT_FILE" : "IMAGES")};
+        std::string("a method of those asked for needs data: pass --calib ") + (m.is_language_model() ? "TEXT_FILE" : "IMAGES")};
   if (m.is_language_model()) {
     PARE_TRY(auto text, program::read_text(name, limit > 0 ? limit : calibration_bytes));
     return program::data_set(std::move(text));

@@ -177,6 +177,9 @@ TEST_CASE("io/save_pruned: a full disk leaves nothing behind") {
 TEST_CASE("io/save_pruned: a target that cannot be is known before there is anything to write") {
   scratch_folder const folder;
   auto const source = make_model(folder);
+#if defined(__linux__)
+  CHECK_FALSE(pare::check_save_target(source, "/proc/out"));  // a folder that is there, in which nothing can be made
+#endif
   CHECK(pare::check_save_target(source, folder / "out"));
   CHECK(pare::check_save_target(source / "model.safetensors", folder / "out" / ""));
   for (std::filesystem::path const& out : {std::filesystem::path(), folder / "a" / "b", source / "config.json" / "x",

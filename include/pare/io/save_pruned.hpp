@@ -236,13 +236,15 @@ inline void set_sparsity_config(nlohmann::json& config, nlohmann::json sparsity)
 
 }  // namespace detail
 
-/// Whether save_pruned would write to `out_folder`, as far as can be said before there is anything to write: for
-/// programs that prune for long. Errors: errc::io.
+/// Whether save_pruned would write to `out_folder`, as far as can be said before there is anything to write (a folder
+/// beside it is made and removed): for programs that prune for long. Errors: errc::io.
 [[nodiscard]] inline result<void> check_save_target(std::filesystem::path const& source,
                                                     std::filesystem::path const& out_folder,
                                                     save_options const& options = {}) {
-  return detail::check_out_folder(detail::folder_of(source), detail::without_trailing_slash(out_folder),
-                                  options.replace);
+  auto const out = detail::without_trailing_slash(out_folder);
+  PARE_TRY_VOID(detail::check_out_folder(detail::folder_of(source), out, options.replace));
+  PARE_TRY_VOID(detail::atomic_folder::create(out));
+  return {};
 }
 
 /// Writes the model of `source` (a file or folder, see checkpoint) with `weights` in the place of the tensors of

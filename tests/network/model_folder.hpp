@@ -30,6 +30,16 @@ class model_folder {
   std::map<std::string, tensor> tensors;
   nlohmann::json config;  // null: no config.json
 
+  /// As the model folder `path`, which is made.
+  void write_to(std::filesystem::path const& path) const {
+    std::filesystem::create_directory(path);
+    std::vector<tensor_source> sources;
+    for (auto const& [name, t] : tensors)
+      sources.push_back({name, dtype_code::f32, t.shape, std::as_bytes(std::span(t.values))});
+    write_safetensors(path / "model.safetensors", sources).value();
+    if (!config.is_null()) std::ofstream(path / "config.json") << config.dump();
+  }
+
   /// Adds a tensor of values that are uniform in [low, high).
   void add(std::string const& name, std::vector<index_t> shape, float low = -0.5f, float high = 0.5f) {
     index_t size = 1;
@@ -41,11 +51,7 @@ class model_folder {
 
   [[nodiscard]] result<checkpoint> open() const {
     temporary_folder const folder;
-    std::vector<tensor_source> sources;
-    for (auto const& [name, t] : tensors)
-      sources.push_back({name, dtype_code::f32, t.shape, std::as_bytes(std::span(t.values))});
-    PARE_TRY_VOID(write_safetensors(folder.path / "model.safetensors", sources));
-    if (!config.is_null()) std::ofstream(folder.path / "config.json") << config.dump();
+    write_to(folder.path);
     return checkpoint::open(folder.path);
   }
 

@@ -6,12 +6,15 @@
 #include <utility>
 #include <vector>
 
+#include <pare/io/save_pruned.hpp>
 #include <pare/nn/feed.hpp>
 #include <pare/prune/structured_llama.hpp>
+#include <pare/prune/tensors_to_save.hpp>
 
 #include "network/plain_networks.hpp"
 #include "support/catch.hpp"
 #include "support/samples.hpp"
+#include "unit/io_scratch.hpp"
 
 using namespace pare;
 
@@ -192,4 +195,41 @@ TEST_CASE("prune_units: errors leave the network as it was") {
   CHECK(test::same_bits(logits_of(net), before));
   scores.pop_back();
   CHECK_THROWS_AS(prune_units(net, scores, sparsity(0.3)), contract_violation);
+}
+
+TEST_CASE("tensors_to_save: a network whose biases make up for what is gone is read back as it is") {
+  for (bool const biases : {false, true}) {
+    auto const f = test::random_llama({.layers = 3, .biases = biases});
+    test::scratch_folder const folder;
+    f.write_to(folder / "model");
+    auto const file = checkpoint::open(folder / "model").value();
+    auto net = llama::load(file).value();
+    moments stats(net);
+    auto const data = texts();
+    REQUIRE(feed(net, std::span<std::vector<int> const>(data), stats));
+    auto const done = flap_pruner{}.prune(net, sparsity(0.3), stats).value();
+    for (save_form const form : {save_form::sparse_bitmask, save_form::dense}) {
+      INFO("biases " << biases);
+      tensors_to_save const changed(net, done);
+      auto const out = folder / (form == save_form::dense ? "dense" : "sparse");
+      REQUIRE(save_pruned(folder / "model", out, changed.weights(), form, changed.config(file)));
+      auto const written = checkpoint::open(out).value();
+      CHECK(written.config()["attention_bias"] == true);
+      CHECK(written.config()["mlp_bias"] == true);
+      CHECK(test::same_bits(logits_of(llama::load(written).value()), logits_of(net)));
+      CHECK(written.read_vector("model.layers.2.mlp.down_proj.bias", net.config().hidden_size).value() ==
+            net.layers()[20]->bias());
+    }
+  }
+  // Only what has a weight beside it is added.
+  auto const f = test::random_llama({.biases = false});
+  test::scratch_folder const folder;
+  f.write_to(folder / "model");
+  matrix<float> const values(f.tensors.at("model.norm.weight").shape[0], 1);
+  for (char const* name : {"model.layers.0.mlp.up_proj.bias", "model.other.bias", "model.norm.other"}) {
+    pruned_weight const one{name, values.span()};
+    auto const saved = save_pruned(folder / "model", folder / "out", std::span(&one, 1), save_form::dense);
+    REQUIRE_FALSE(saved);
+    CHECK(saved.error().code == errc::missing);
+  }
 }

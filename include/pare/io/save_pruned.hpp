@@ -19,6 +19,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -234,6 +235,17 @@ inline void set_sparsity_config(nlohmann::json& config, nlohmann::json sparsity)
   }
 }
 
+/// The weight of whose layer `b` is a bias, where it has one value for each of its rows.
+[[nodiscard]] inline std::optional<std::string> weight_beside(checkpoint const& from, pruned_weight const& b) {
+  constexpr std::string_view ending = ".bias";
+  if (!b.name.ends_with(ending) || b.keep != nullptr) return std::nullopt;
+  std::string weight = b.name.substr(0, b.name.size() - ending.size()) + ".weight";
+  auto const shape = from.shape(weight);
+  if (!shape || !is_weight_dtype(*from.dtype(weight)) || b.values.shape() != extents{flattened(*shape).rows, 1})
+    return std::nullopt;
+  return weight;
+}
+
 }  // namespace detail
 
 /// Whether save_pruned would write to `out_folder`, as far as can be said before there is anything to write (a folder
@@ -250,7 +262,8 @@ inline void set_sparsity_config(nlohmann::json& config, nlohmann::json sparsity)
 /// Writes the model of `source` (a file or folder, see checkpoint) with `weights` in the place of the tensors of
 /// their names, to the new folder `out_folder`: model.safetensors, config.json, and the files that go with a model.
 /// Weights keep their stored type (F16, BF16, F32, F64) and true dimensions. A weight without a mask, or of
-/// rank 1, is written dense.
+/// rank 1, is written dense. A bias that the source does not have, one value for each row of the weight beside it
+/// (NAME.bias, NAME.weight), is added in that one's type.
 /// `config` is what config.json shall hold; null takes the source's. Its sparsity_config is brought up to date.
 /// Nothing is left behind on an error. Errors: those of checkpoint::open; errc::missing, errc::mismatch for a weight
 /// that is not in the source or has another shape; errc::not_finite; errc::out_of_range; errc::io.
@@ -265,11 +278,17 @@ inline void set_sparsity_config(nlohmann::json& config, nlohmann::json sparsity)
   if (!config.is_object()) return error{errc::malformed, "config", "must be a JSON object"};
 
   std::map<std::string_view, pruned_weight const*> replaced;
+  std::vector<pruned_weight const*> added;
   index_t elements = 0;
   index_t pruned = 0;
   for (pruned_weight const& w : weights) {
     auto const place = detail::tensor_place(w.name);
     auto const shape = from.shape(w.name);
+    if (!shape && detail::weight_beside(from, w)) {
+      if (!replaced.emplace(w.name, &w).second) return error{errc::mismatch, place, "is given twice"};
+      added.push_back(&w);
+      continue;
+    }
     if (!shape) return error{errc::missing, place, "is not in the source checkpoint"};
     if (!replaced.emplace(w.name, &w).second) return error{errc::mismatch, place, "is given twice"};
     if (!is_weight_dtype(*from.dtype(w.name)))
@@ -313,6 +332,13 @@ inline void set_sparsity_config(nlohmann::json& config, nlohmann::json sparsity)
       dense.push_back(std::move(bytes));
       tensors.push_back({n, dtype, shape, dense.back()});
     }
+  }
+
+  for (pruned_weight const* w : added) {
+    dtype_code const dtype = *from.dtype(*detail::weight_beside(from, *w));
+    PARE_TRY(auto bytes, detail::dense_bytes(*w, dtype));
+    dense.push_back(std::move(bytes));
+    tensors.push_back({w->name, dtype, {w->values.rows}, dense.back()});
   }
 
   double const sparsity = elements == 0 ? 0.0 : static_cast<double>(pruned) / static_cast<double>(elements);

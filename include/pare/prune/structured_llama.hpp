@@ -39,7 +39,7 @@ namespace pare::inline PARE_ABI {
 ///
 /// The network keeps its shapes: what is removed is masked, and computes what smaller matrices would. means: the inputs
 /// of o and down; where given, their biases make up for what they lose (compensate_bias), which gives biases to layers
-/// that had none. save_pruned writes no biases, so it cannot write such a network.
+/// that had none; tensors_to_save writes them.
 /// Errors: a layer that is to make up for something and saw no inputs; NaN or infinite weights, statistics or scores.
 /// On error the network is as it was. O(weights).
 [[nodiscard]] inline result<std::vector<pruned_layer>> prune_units(

@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include <nlohmann/json.hpp>
+
 #include <pare/io/checkpoint.hpp>
 #include <pare/io/save_pruned.hpp>
 #include <pare/nn/llama.hpp>
@@ -21,14 +23,18 @@ namespace pare::inline PARE_ABI {
 /// the network must outlive it and stay as it is. Memory: a bit a weight.
 class tensors_to_save {
  public:
-  /// The weights of the layers that were pruned, with their masks; of a Llama their biases too. Where those are not in
-  /// the checkpoint, because they make up for what was pruned (prune_units), save_pruned refuses and names them.
+  /// The weights of the layers that were pruned, with their masks; of a Llama their biases too, and those that its
+  /// configuration does not have, because they make up for what was pruned (prune_units).
   template <network N>
   tensors_to_save(N const& net, std::span<pruned_layer const> done) {
     for (linear const* l : net.layers()) {
       if (std::none_of(done.begin(), done.end(), [&](pruned_layer const& p) { return p.name == l->name(); })) continue;
       add_masked(*l);
       if constexpr (std::same_as<N, llama>) add_bias(*l);
+    }
+    if constexpr (std::same_as<N, llama>) {
+      new_attention_bias_ = !net.config().attention_bias && add_new_biases(net, 0, 4);
+      new_mlp_bias_ = !net.config().mlp_bias && add_new_biases(net, 4, llama::layers_per_block);
     }
   }
   tensors_to_save(tensors_to_save const&) = delete;
@@ -45,7 +51,7 @@ class tensors_to_save {
           weights_.push_back({l->name(), l->weight()});
         }
       }
-      if (!holds(bias_of(*l))) add_bias(*l);
+      add_bias(*l);
     }
     std::string const embedding = "model.embed_tokens.weight";
     std::string const head = "lm_head.weight";
@@ -62,6 +68,15 @@ class tensors_to_save {
 
   [[nodiscard]] std::span<pruned_weight const> weights() const noexcept { return weights_; }
 
+  /// What save_pruned is to write as config.json: null, the source's, unless there are new biases.
+  [[nodiscard]] nlohmann::json config(checkpoint const& file) const {
+    if (!new_attention_bias_ && !new_mlp_bias_) return nullptr;
+    nlohmann::json out = file.config();
+    if (new_attention_bias_) out["attention_bias"] = true;
+    if (new_mlp_bias_) out["mlp_bias"] = true;
+    return out;
+  }
+
  private:
   [[nodiscard]] bool holds(std::string const& name) const {
     return std::any_of(weights_.begin(), weights_.end(), [&](pruned_weight const& w) { return w.name == name; });
@@ -75,14 +90,38 @@ class tensors_to_save {
     return layer.name().substr(0, layer.name().size() - ending.size()) + "bias";
   }
   void add_bias(linear const& layer) {
-    if (!layer.bias().empty()) add_vector(bias_of(layer), layer.bias());
+    if (!layer.bias().empty() && !holds(bias_of(layer))) add_vector(bias_of(layer), layer.bias());
+  }
+  /// The biases of layers [first, last) of every block where any of them has one; where others have none, zeros, for
+  /// the configuration knows all or none.
+  bool add_new_biases(llama const& net, std::size_t first, std::size_t last) {
+    auto const layers = net.layers();
+    auto const in_group = [&](std::size_t l) {
+      std::size_t const of_block = l % llama::layers_per_block;
+      return l + 1 < layers.size() && of_block >= first && of_block < last;
+    };
+    bool any = false;
+    for (std::size_t l = 0; l < layers.size(); ++l) any = any || (in_group(l) && !layers[l]->bias().empty());
+    for (std::size_t l = 0; any && l < layers.size(); ++l) {
+      if (!in_group(l)) continue;
+      if (layers[l]->bias().empty()) {
+        zeros_.emplace_back(static_cast<std::size_t>(layers[l]->shape().rows), 0.0f);
+        add_vector(bias_of(*layers[l]), zeros_.back());
+      } else {
+        add_bias(*layers[l]);
+      }
+    }
+    return any;
   }
   void add_vector(std::string name, std::vector<float> const& values) {
     weights_.push_back({std::move(name), {values.data(), std::ssize(values), 1}});
   }
 
-  std::deque<mask> masks_;  // its elements stay where they are
+  std::deque<mask> masks_;  // their elements stay where they are
+  std::deque<std::vector<float>> zeros_;
   std::vector<pruned_weight> weights_;
+  bool new_attention_bias_ = false;
+  bool new_mlp_bias_ = false;
 };
 
 }  // namespace pare::inline PARE_ABI

@@ -72,7 +72,11 @@ program::prune_request request_of(recipe_options const& recipe, std::string cons
 result<std::optional<program::data_set>> read_search_data(recipe_options const& recipe, std::string const& source,
                                                           std::int64_t limit, program::model const& m) {
   using data = std::optional<program::data_set>;
-  if (recipe.allocation != "evopress") return data();
+  if (recipe.allocation != "evopress") {
+    if (!recipe.search_text.empty() || recipe.search_limit > 0)
+      return error{errc::mismatch, "options", "--search-text and --search-limit are of --allocation evopress"};
+    return data();
+  }
   if (!m.is_language_model()) {
     if (!recipe.search_text.empty())
       return error{errc::mismatch, "options",

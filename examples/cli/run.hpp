@@ -42,7 +42,8 @@ struct corpora {
 
 /// The data on which evopress compares networks; nothing for another allocation. For a language model the file that
 /// the recipe names, or what follows in the calibration text after the bytes that calibrate; for a classifier the
-/// first of the calibration images. Errors: a text that ends where calibration does; those of reading.
+/// first of the calibration images. Errors: options of a search without one; a text that ends where calibration does;
+/// those of reading.
 [[nodiscard]] result<std::optional<program::data_set>> read_search_data(recipe_options const& recipe,
                                                                         std::string const& source, std::int64_t limit,
                                                                         program::model const& m);

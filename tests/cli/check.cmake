@@ -155,6 +155,7 @@ run(2 "evopress: pattern 2:4 .*nothing to search" prune ${GLYPHS} -o no -p 2:4 -
 run(2 "nothing to search" compare ${GLYPHS} --methods magnitude --pattern unstructured,2:4 --allocation evopress)
 run(2 "gaprune-scaled.*own" prune ${GLYPHS} -o no -p unstructured:0.5 -m gaprune-scaled --allocation evopress)
 run(2 "calibration images" prune ${GLYPHS} -o no -p unstructured:0.5 --allocation evopress --search-text state)
+run(2 "--search-limit are of" prune ${GLYPHS} -o no -p unstructured:0.5 --search-limit 40)
 run(2 "--search-state is of" prune ${GLYPHS} -o no -p unstructured:0.5 --search-state state)
 run(2 "no folder" prune ${GLYPHS} -o no -p unstructured:0.5 --allocation evopress --search-state missing_folder/state)
 run(2 "language model.*--text|classifier.*--data" prune ${GLYPHS} -o no -p 2:4 -m wanda --calib missing_data --text ${GLYPHS}/config.json)

@@ -10,8 +10,6 @@
 #include <string_view>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
 #include <pare/io/checkpoint.hpp>
 #include <pare/io/save_pruned.hpp>
 #include <pare/nn/llama.hpp>

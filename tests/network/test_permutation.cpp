@@ -36,18 +36,23 @@ matrix<float> logits_of(llama const& net, std::vector<int> const& tokens) {
   return out;
 }
 
+/// Of a shape that N:M tiles everywhere; untied, it has biases.
+test::model_folder random_network(bool tied) {
+  return test::random_llama({.hidden = 16,
+                             .intermediate = 24,
+                             .layers = 2,
+                             .query_heads = 4,
+                             .key_heads = 2,
+                             .head_size = 8,
+                             .tied = tied,
+                             .biases = !tied});
+}
+
 }  // namespace
 
 TEST_CASE("permute_channels: the network computes what it did, biases, masks and tied weights included") {
   for (bool const tied : {false, true}) {
-    auto f = test::random_llama({.hidden = 16,
-                                 .intermediate = 24,
-                                 .layers = 2,
-                                 .query_heads = 4,
-                                 .key_heads = 2,
-                                 .head_size = 8,
-                                 .tied = tied,
-                                 .biases = !tied});
+    auto f = random_network(tied);
     auto net = test::load<llama>(f).value();
     REQUIRE(net.config().heads.size % 4 == 0);
     auto const texts = some_texts(net.config().vocab_size);
@@ -86,14 +91,7 @@ TEST_CASE("permute_channels: patterns that do not depend on the order, or do not
 
 TEST_CASE("a permuted and pruned network comes back from its file, whatever it holds besides its layers") {
   for (bool const tied : {false, true}) {
-    auto f = test::random_llama({.hidden = 16,
-                                 .intermediate = 24,
-                                 .layers = 2,
-                                 .query_heads = 4,
-                                 .key_heads = 2,
-                                 .head_size = 8,
-                                 .tied = tied,
-                                 .biases = !tied});
+    auto f = random_network(tied);
     if (tied) f.tensors["lm_head.weight"] = f.tensors["model.embed_tokens.weight"];  // as some files have it
     f.add("of.another.program", {3});
     test::scratch_folder const folder;

@@ -69,7 +69,7 @@ inline constexpr double never = 1e300;
 ///  - `list`: all kernels that take this operand, for tests and benches;
 ///  - `cycles(shape)`: estimated cost of one multiplication on the shape's machine. Only the order between operands
 ///    matters. The figures were measured on one core of a Zen 5 with AVX-512 (pare_headline, pare bench);
-///    those for `spreads_by_loads` on one of an Intel Xeon (model 167 with AMX).
+///    those for `spreads_by_loads` on one of an Intel Xeon with AMX.
 template <class Operand>
 struct kernels_of {
   using gemv = generic_gemv<Operand>;

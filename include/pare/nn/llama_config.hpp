@@ -2,8 +2,8 @@
 // The configuration of a Llama model: keys and meaning of config.json as Hugging Face Transformers writes it.
 //
 // Sizes must be given. Keys that older files lack (head_dim, num_key_value_heads, rope_theta, hidden_act, the bias
-// and tying switches) have that library's defaults. What would change the computation and is not implemented is
-// refused.
+// and tying switches) have that library's defaults. What asks for another computation (scaled RoPE, another
+// activation) is refused.
 #pragma once
 
 #include <algorithm>
@@ -38,7 +38,8 @@ struct llama_config {
     return std::find(end_tokens.begin(), end_tokens.end(), token) != end_tokens.end();
   }
 
-  /// Errors, by key: values that are missing, of the wrong type, out of range, inconsistent or not implemented.
+  /// Errors, by key: values that are missing, of the wrong type, out of range, inconsistent, or ask for
+  /// another computation.
   [[nodiscard]] static result<llama_config> read(nlohmann::json const& json) {
     llama_config c;
     PARE_TRY(c.hidden_size, get_positive(json, "hidden_size"));
@@ -102,8 +103,7 @@ struct llama_config {
       if (scaling == json.end() || scaling->is_null()) continue;
       PARE_TRY(auto const type, get_string(*scaling, scaling->contains("type") ? "type" : "rope_type", "default"));
       if (!scaling->is_object() || type != "default")
-        return unsupported(key, "null or the type \"default\"",
-                           scaling->is_object() ? in_quotes(type) : "no object");
+        return unsupported(key, "null or the type \"default\"", scaling->is_object() ? in_quotes(type) : "no object");
     }
     PARE_TRY(auto const fraction, get_number(json, "partial_rotary_factor", 1.0));
     if (fraction != 1.0) return unsupported("partial_rotary_factor", "1", std::to_string(fraction));

@@ -12,7 +12,8 @@ namespace pare::inline PARE_ABI {
 /// multiply-adds. With 8 sums or fewer their latency shows: 4 x 2 is a third slower than 6 x 2.
 /// Operand is dense_tiles<T>, which it reads in one stream, or dense<T>, in as many as rows.
 /// Measured (Zen 5, 128 columns): 96 % of the multiply-add peak for 768 x 768, 87 for 4096 x 4096; 88 for the former
-/// without prefetching the weights.
+/// without prefetching the weights. Intel Xeon: 80 to 87 and 76 %, with weights spread by shuffles 57 and 54; 12 or 14
+/// rows, or 3 or 4 registers of columns, are within 9 % of it either way.
 /// Pruned elements are multiplied as zeros; matmul() calls it only where X is finite, so that this changes nothing.
 template <operand Operand>
 struct dense_tile_spmm {

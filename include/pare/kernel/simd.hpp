@@ -116,11 +116,12 @@ template <class A>
   return false;
 #endif
 }
-/// f(by_loads<A>) or f(by_shuffles<A>), whichever is faster on this processor, as a std::type_identity; f(A) where
-/// there is no choice. The results are the same.
-template <class A, class F>
+/// f(by_loads<A>) or f(by_shuffles<A>), whichever is faster on this processor for weights T, as a std::type_identity;
+/// f(A) where there is no choice (bf16 is widened in registers). The results are the same.
+template <class A, class T, class F>
 [[gnu::always_inline]] inline void with_spread(F&& f) {
-  if constexpr (std::is_base_of_v<xsimd::avx512f, A> && std::is_same_v<A, typename plain<A>::arch>) {
+  if constexpr (std::is_base_of_v<xsimd::avx512f, A> && std::is_same_v<A, typename plain<A>::arch> &&
+                std::is_same_v<T, float>) {
     if (spreads_by_loads<A>()) return f(std::type_identity<by_loads<A>>{});
     return f(std::type_identity<by_shuffles<A>>{});
   } else {

@@ -47,7 +47,7 @@ template <index_t R, index_t C, weight_value T>
 template <class A, epilogue E>
 void column_blocks_spmm<R, C, T>::run(operand const& w, x_panel x, float*, y_tile y, E const& e, index_t r0,
                                       index_t r1) noexcept {
-  simd::with_spread<A>([&]<class B>(std::type_identity<B>) {
+  simd::with_spread<A, T>([&]<class B>(std::type_identity<B>) {
     auto const all = [&]<bool Far>() {
       for (index_t r = r0; r < r1; r += R)
         for (index_t first = 0; first < R; first += tiles<A> * operand::tile_rows) {

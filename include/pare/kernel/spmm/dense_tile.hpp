@@ -40,7 +40,7 @@ template <class A, epilogue E>
 void dense_tile_spmm<Operand>::run(Operand const& w, x_panel x, float*, y_tile y, E const& e, index_t r0,
                                    index_t r1) noexcept {
   constexpr index_t step = tile_rows<A>;
-  simd::with_spread<A>([&]<class B>(std::type_identity<B>) {
+  simd::with_spread<A, value_type>([&]<class B>(std::type_identity<B>) {
     for (index_t r = r0; r < r1; r += step) {
       index_t const rows = r1 - r < step ? r1 - r : step;
       if (x.vectors == 2) {

@@ -48,7 +48,7 @@ char const* chosen(extents shape, double s, index_t columns, bool intel) {
   auto const kept = static_cast<index_t>((1.0 - s) * static_cast<double>(shape.size()));
   operands_of<F>::type::for_each([&]<class O>() {
     machine target = machine_for<O>();
-    target.spreads_by_loads = target.expands && intel;
+    target.intel = target.expands && intel;
     double const cycles = kernels_of<O>::cycles({.weights = shape, .nnz = kept, .columns = columns, .target = target});
     if (cycles >= least) return;
     least = cycles;
@@ -58,7 +58,7 @@ char const* chosen(extents shape, double s, index_t columns, bool intel) {
 }
 
 template <class F>
-void print_choices(char const* title, extents shape, bool intel = false) {
+void print_choices(char const* title, extents shape, bool intel) {
   constexpr double sparsities[] = {0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98};
   std::printf("\n%s, %td x %td:\n\n| columns |", title, shape.rows, shape.cols);
   for (double const s : sparsities) std::printf(" %.0f %% |", 100.0 * s);
@@ -69,6 +69,15 @@ void print_choices(char const* title, extents shape, bool intel = false) {
     for (double const s : sparsities) std::printf(" %s |", chosen<F>(shape, s, n, intel));
   }
   std::printf("\n");
+}
+
+void print_all_choices(bool intel) {
+  for (extents const shape : {extents{768, 768}, extents{4096, 4096}}) {
+    print_choices<bitmap<float>>("f32, unstructured (and N:M)", shape, intel);
+    print_choices<bitmap<bf16>>("bf16, unstructured (and N:M)", shape, intel);
+    print_choices<bsr<16, 1, float>>("f32, blocks of 16 x 1", shape, intel);
+    print_choices<quantised<128>>("8-bit codes, groups of 128", shape, intel);
+  }
 }
 
 constexpr char choices_text[] = R"(
@@ -99,21 +108,13 @@ int main() {
   format_list<float>::for_each([&]<class F>() { print_kernels<F>(seen); });
   print_kernels<quantised<128>>(seen);
   std::printf("%s", choices_text);
-  for (extents const shape : {extents{768, 768}, extents{4096, 4096}}) {
-    print_choices<bitmap<float>>("f32, unstructured (and N:M)", shape);
-    print_choices<bitmap<bf16>>("bf16, unstructured (and N:M)", shape);
-    print_choices<bsr<16, 1, float>>("f32, blocks of 16 x 1", shape);
-    print_choices<quantised<128>>("8-bit codes, groups of 128", shape);
-  }
+  print_all_choices(false);
   if (machine_for<dense<float>>().expands) {
     std::printf(
-        "\n## On Intel's processors with AVX-512\n\nShuffles take the slots of multiply-adds there; weights are spread "
-        "by loads, and dense and blocks gain more than\nthe rest. What differs from the above is f32 for many "
-        "columns.\n");
-    for (extents const shape : {extents{768, 768}, extents{4096, 4096}}) {
-      print_choices<bitmap<float>>("f32, unstructured (and N:M)", shape, true);
-      print_choices<bsr<16, 1, float>>("f32, blocks of 16 x 1", shape, true);
-    }
+        "\n## On Intel's processors with AVX-512\n\nShuffles take the slots of multiply-adds there, so that dense and "
+        "blocks, whose weights are spread by loads, gain more\nthan the rest; and memory is slower, which favours "
+        "fewer bytes.\n");
+    print_all_choices(true);
   }
   return 0;
 }

@@ -182,7 +182,7 @@ template <class Operand>
 #if defined(PARE_DISPATCH)
   if constexpr (detail::is_dispatched<simd::best_arch, Operand>) target = active_kernels().target;
 #endif
-  target.spreads_by_loads = target.expands && simd::spreads_by_loads<simd::default_arch>();
+  target.intel = target.expands && simd::is_intel<simd::default_arch>();
   return target;
 }
 

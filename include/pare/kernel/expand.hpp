@@ -10,20 +10,7 @@
 //    do not.
 #pragma once
 
-#include <utility>
-
 #include <pare/kernel/simd.hpp>
-
-namespace pare::inline PARE_ABI::simd {
-
-/// f(0), ..., f(N - 1) with constants for arguments: arrays that are indexed with them become registers for certain.
-template <class A, index_t N, class F>
-[[gnu::always_inline]] inline void repeat(F&& f) noexcept {
-  [&]<index_t... I>(std::integer_sequence<index_t, I...>) { (f(std::integral_constant<index_t, I>{}), ...); }
-  (std::make_integer_sequence<index_t, N>{});
-}
-
-}  // namespace pare::inline PARE_ABI::simd
 
 #if XSIMD_WITH_AVX2
 #include <immintrin.h>

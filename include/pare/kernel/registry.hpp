@@ -51,14 +51,15 @@ namespace detail {
 inline constexpr double never = 1e300;
 
 /// Cycles to read so many bytes of weights once: from the second-level cache, from the third, from memory (one core of
-/// a Zen 5 at 4 GHz: 40 GB/s).
-[[nodiscard]] constexpr double read_cycles(double bytes) noexcept {
+/// a Zen 5 at 4 GHz: 40 GB/s; of a Xeon at 3.7 GHz: 17 GB/s).
+[[nodiscard]] constexpr double read_cycles(matmul_shape const& s, double bytes) noexcept {
+  if (s.target.intel) return bytes < 1.8e6 ? bytes / 24.0 : (bytes < 24e6 ? bytes / 7.8 : bytes / 4.7);
   return bytes < 0.75e6 ? bytes / 32.0 : (bytes < 24e6 ? bytes / 20.0 : bytes / 10.0);
 }
 /// Work while `bytes` of weights are read: the longer of both, and some of the shorter, for they do not overlap all the
 /// time.
-[[nodiscard]] constexpr double overlapped(double work, double bytes) noexcept {
-  double const read = read_cycles(bytes);
+[[nodiscard]] constexpr double overlapped(matmul_shape const& s, double work, double bytes) noexcept {
+  double const read = read_cycles(s, bytes);
   return work > read ? work + 0.15 * read : read + 0.15 * work;
 }
 
@@ -69,7 +70,7 @@ inline constexpr double never = 1e300;
 ///  - `list`: all kernels that take this operand, for tests and benches;
 ///  - `cycles(shape)`: estimated cost of one multiplication on the shape's machine. Only the order between operands
 ///    matters. The figures were measured on one core of a Zen 5 with AVX-512 (pare_headline, pare bench);
-///    those for `spreads_by_loads` on one of an Intel Xeon with AMX.
+///    those for `intel` on one of an Intel Xeon with AMX.
 template <class Operand>
 struct kernels_of {
   using gemv = generic_gemv<Operand>;
@@ -80,10 +81,10 @@ struct kernels_of {
   static double cycles(matmul_shape const& s) noexcept {
     auto const rows = static_cast<double>(s.weights.rows);
     double const bytes = s.stored() * static_cast<double>(sizeof(typename Operand::value_type));
-    if (s.columns == 1) return detail::overlapped(5.0 * s.stored() + 8.0 * rows, bytes);
+    if (s.columns == 1) return detail::overlapped(s, 5.0 * s.stored() + 8.0 * rows, bytes);
     auto const passes = static_cast<double>(ceil_div(s.columns, 8 * s.target.lanes));
-    double const slower = s.target.spreads_by_loads ? 2.0 : 1.0;
-    return slower * detail::overlapped(s.stored() * (1.4 * s.vectors() + 2.0 * passes) + rows * s.vectors(), bytes);
+    double const slower = s.target.intel ? 2.0 : 1.0;
+    return slower * detail::overlapped(s, s.stored() * (1.4 * s.vectors() + 2.0 * passes) + rows * s.vectors(), bytes);
   }
 };
 
@@ -101,7 +102,7 @@ struct kernels_of<dense<T>> {
                         : s.columns <= 8
                             ? (0.5 + 0.6 * static_cast<double>(s.columns)) / static_cast<double>(s.target.lanes)
                             : (s.vectors() < 2.0 ? 1.1 : 0.65) * s.vectors();
-    return detail::overlapped(s.size() * work, s.size() * static_cast<double>(sizeof(T)));
+    return detail::overlapped(s, s.size() * work, s.size() * static_cast<double>(sizeof(T)));
   }
 };
 
@@ -112,8 +113,8 @@ struct kernels_of<dense_tiles<T>> {
 
   static double cycles(matmul_shape const& s) noexcept {
     // A load for each multiply-add, or for two.
-    double const work = s.target.spreads_by_loads ? 0.575 : s.vectors() < 2.0 ? 0.6 : 0.515;
-    return detail::overlapped(work * s.size() * s.vectors(), s.size() * static_cast<double>(sizeof(T)));
+    double const work = s.target.intel ? 0.575 : s.vectors() < 2.0 ? 0.6 : 0.515;
+    return detail::overlapped(s, work * s.size() * s.vectors(), s.size() * static_cast<double>(sizeof(T)));
   }
 };
 
@@ -143,15 +144,14 @@ struct kernels_of<row_pairs<T>> {
     struct costs {
       double element, row;
     };
-    costs const cost = s.vectors() < 2.0 ? costs{1.09, 0.046}
-                       : s.target.spreads_by_loads
-                           ? (s.vectors() < 3.0 ? costs{0.66, 0.165} : costs{0.5, 0.125})  // Intel
+    costs const cost = s.vectors() < 2.0   ? costs{1.09, 0.046}
+                       : s.target.intel    ? (s.vectors() < 3.0 ? costs{0.66, 0.165} : costs{0.5, 0.125})  // Intel
                        : s.vectors() < 3.0 ? costs{0.415, 0.145}
                        : s.vectors() < 4.0 ? costs{0.58, 0.055}
                        : s.vectors() < 5.0 ? costs{0.5, 0.05}
                                            : costs{0.477, 0.046};
     double const bytes = s.stored() * static_cast<double>(sizeof(T)) + 0.19 * s.size();
-    return detail::overlapped((s.stored() * cost.element + cost.row * s.size()) * s.vectors(), bytes);
+    return detail::overlapped(s, (s.stored() * cost.element + cost.row * s.size()) * s.vectors(), bytes);
   }
 };
 
@@ -164,13 +164,12 @@ struct kernels_of<sliced_ell<T>> {
   /// block of columns the trip of its sums.
   static double cycles(matmul_shape const& s) noexcept {
     bool const narrow = s.vectors() < 2.0;
-    bool const intel = s.target.spreads_by_loads;
-    double const element = intel ? 0.92 : narrow ? 0.76 : s.target.has_32_registers ? 0.668 : 0.75;
+    double const element = s.target.intel ? 0.92 : narrow ? 0.76 : s.target.has_32_registers ? 0.668 : 0.75;
     double const bytes = s.stored() * static_cast<double>(2 + sizeof(T));
     double const vectors = narrow ? 1.0 : 2.0 * static_cast<double>(ceil_div(s.columns, 2 * s.target.lanes));
-    double const work = (s.stored() * element + (narrow ? 0.026 : intel ? 0.024 : 0.015) * s.size()) * vectors;
+    double const work = (s.stored() * element + (narrow ? 0.026 : s.target.intel ? 0.024 : 0.015) * s.size()) * vectors;
     // Overlaps less than others; on Intel hardly at all, and each panel reads it anew.
-    return detail::overlapped(work, bytes) + (intel ? 0.5 * vectors : 0.3) * detail::read_cycles(bytes);
+    return detail::overlapped(s, work, bytes) + (s.target.intel ? 0.2 * vectors : 0.3) * detail::read_cycles(s, bytes);
   }
 };
 
@@ -187,17 +186,17 @@ struct kernels_of<column_blocks<R, C, T>> {
     double const bytes = s.stored() * (static_cast<double>(sizeof(T)) + 4.0 / static_cast<double>(R * C));
     if (s.columns > 8) {
       double const element = s.vectors() < 2.0                         ? 1.0
-                             : s.target.spreads_by_loads               ? 0.62
+                             : s.target.intel                          ? 0.62
                              : R % 8 == 0 && s.target.has_32_registers ? 0.54
                                                                        : 0.58;
-      return detail::overlapped((s.stored() * element + 0.008 * s.size()) * s.vectors(), bytes);
+      return detail::overlapped(s, (s.stored() * element + 0.008 * s.size()) * s.vectors(), bytes);
     }
     auto const n = static_cast<double>(s.columns);
     double const spread = C % 4 == 0 ? 0.4 : C % 2 == 0 ? 0.9 : 2.1;
     double const tiles = R % 16 == 0 && n <= 4.0 ? 4.0 : R % 8 == 0 ? 2.0 : 1.0;
     double const registers = s.stored() / static_cast<double>(s.target.lanes);
     return detail::overlapped(
-        registers * (1.5 + n * (0.5 + spread / tiles)) + 2.0 * n * static_cast<double>(s.weights.rows), bytes);
+        s, registers * (1.5 + n * (0.5 + spread / tiles)) + 2.0 * n * static_cast<double>(s.weights.rows), bytes);
   }
 };
 
@@ -206,22 +205,28 @@ struct kernels_of<bitmap_stream<T>> {
   using few = bitmap_stream_few<T>;
   using list = kernel_list<few>;
 
-  /// 1.9 cycles for 16 columns of float and 2.5 for 32 of bf16, whatever the density; more columns of x cost little
-  /// until the sums no longer fit the registers.
+  /// 1.9 cycles for 16 columns of float and 2.5 for 32 of bf16, whatever the density; more columns of x cost little,
+  /// up to four. Intel: 3.5 and 4.7, an expansion taking two of the multiply-adds'
+  /// slots.
   static double cycles(matmul_shape const& s) noexcept {
     // One stream of floats is prefetched in time less often than windowed_ell's: 0.90 against 0.94 of the memory's
-    // speed.
-    double const late = std::same_as<T, float> ? 1.04 : 1.0;
+    // speed. On Intel it is the other way round.
+    double const late = std::same_as<T, float> && !s.target.intel ? 1.04 : 1.0;
     double const bytes = late * (s.stored() * static_cast<double>(sizeof(T)) + s.size() / 8.0);
     if (!s.target.expands) {  // by tables, a step for 8 columns
       if (!s.target.permutes_8 || std::same_as<T, bf16>) return detail::never;
-      return detail::overlapped(0.25 * s.size() * static_cast<double>(s.columns), bytes);
+      return detail::overlapped(s, 0.25 * s.size() * static_cast<double>(s.columns), bytes);
     }
     bool const words = std::same_as<T, bf16> && s.target.expands_words;
     auto const one = [&](index_t n) {
-      double const work =
-          n == 1 ? (words ? 0.078 : 0.12) : (n == 2 ? (words ? 0.1 : 0.14) : (n <= 4 && words ? 0.16 : 0.5));
-      return detail::overlapped(s.size() * work, bytes);
+      double work = 0.5;
+      if (s.target.intel) {
+        work = n == 1 ? (words ? 0.147 : 0.22)
+                      : (n == 2 ? (words ? 0.185 : 0.235) : (n <= 4 ? (words ? 0.28 : 0.32) : 0.58));
+      } else if (n <= 4) {
+        work = n == 1 ? (words ? 0.078 : 0.12) : (n == 2 ? (words ? 0.1 : 0.14) : (words ? 0.16 : 0.2));
+      }
+      return detail::overlapped(s, s.size() * work, bytes);
     };
     return one(s.columns < 8 ? s.columns : 8) * static_cast<double>(ceil_div(s.columns, 8));
   }
@@ -232,8 +237,8 @@ struct kernels_of<windowed_ell<T>> {
   using few = windowed_ell_few<T>;
   using list = kernel_list<few>;
 
-  /// For 16 rows and 32 columns: 12 cycles, and for each step of the longest row 2 + 0.7 for a column of x. The longest
-  /// of 16 random rows is 1.77 standard deviations above the mean.
+  /// For 16 rows and 32 columns: 12 cycles, and for each step of the longest row 2 + 0.7 for a column of x; Intel: 8,
+  /// and 4.6 + 1.4. The longest of 16 random rows is 1.77 standard deviations above the mean.
   static double cycles(matmul_shape const& s) noexcept {
     if (!s.target.expands || s.weights.cols > windowed_ell<T>::most_columns) return detail::never;
     double const windows = static_cast<double>(ceil_div(s.weights.rows, 16)) *
@@ -242,8 +247,11 @@ struct kernels_of<windowed_ell<T>> {
     double const steps = 32.0 * density + 1.77 * math::sqrt(32.0 * density * (1.0 - density));
     auto const one = [&](index_t n) {
       double const padding = std::same_as<T, bf16> ? 16.0 : 0.0;
-      return detail::overlapped(windows * (12.0 + steps * (2.0 + 0.7 * static_cast<double>(n))),
-                                s.stored() * static_cast<double>(sizeof(T)) + windows * (76.0 + padding));
+      auto const columns = static_cast<double>(n);
+      double const window = s.target.intel ? 8.0 + steps * (4.6 + 1.4 * columns) : 12.0 + steps * (2.0 + 0.7 * columns);
+      return detail::overlapped(
+          s, windows * window,
+          (s.target.intel ? 1.08 : 1.0) * (s.stored() * static_cast<double>(sizeof(T)) + windows * (76.0 + padding)));
     };
     return one(s.columns < 8 ? s.columns : 8) * static_cast<double>(ceil_div(s.columns, 8));
   }
@@ -256,7 +264,7 @@ namespace detail {
 [[nodiscard]] constexpr double int8_cycles(matmul_shape const& s, double work, double more, double bytes) noexcept {
   auto const columns = static_cast<double>(s.columns);
   double const one = work + columns * (s.columns > 8 ? more + 4.5 : more);
-  return overlapped(s.size() / 512.0 * one, bytes);
+  return overlapped(s, s.size() / 512.0 * one, bytes);
 }
 
 /// Cycles to round x to 8 bits and pack it, `each` for an element.
@@ -272,15 +280,16 @@ struct kernels_of<int8_dense<G>> {
   using spmm = int8_tile_spmm<G>;
   using list = kernel_list<few, spmm>;
 
-  /// 17 cycles for 4 rows and 128 inputs, 6 for another column of x. With products of words instead of bytes
-  /// each column takes 46. From nine columns on a tile, 300 cycles for 8 rows, 128 inputs and 32 columns.
+  /// 17 cycles for 4 rows and 128 inputs, 6 for another column of x (Intel: 21, 13). With products of words instead of
+  /// bytes each column takes 46. From nine columns on a tile, 300 cycles for 8 rows, 128 inputs and 32 columns.
   static double cycles(matmul_shape const& s) noexcept {
     double const bytes = s.size() * 1.03;
     if (s.target.multiplies_bytes && s.columns > 8)
-      return (s.target.spreads_by_loads ? 1.2 : 1.0) *
-                 detail::overlapped(s.size() * (s.vectors() < 2.0 ? 0.17 : 0.147) * s.vectors(), bytes) +
+      return (s.target.intel ? 1.2 : 1.0) *
+                 detail::overlapped(s, s.size() * (s.vectors() < 2.0 ? 0.17 : 0.147) * s.vectors(), bytes) +
              detail::int8_packing(s, 0.3);
-    if (s.target.multiplies_bytes) return detail::int8_cycles(s, 11.0, 6.0, bytes);
+    if (s.target.multiplies_bytes)
+      return s.target.intel ? detail::int8_cycles(s, 8.0, 13.2, bytes) : detail::int8_cycles(s, 11.0, 6.0, bytes);
     return s.target.multiplies_words ? detail::int8_cycles(s, 0.0, 46.0, bytes) : detail::never;
   }
 };
@@ -290,11 +299,12 @@ struct kernels_of<int8_bitmap_stream<G>> {
   using few = int8_stream_few<int8_bitmap_stream<G>>;
   using list = kernel_list<few>;
 
-  /// 22 to 25 cycles for 4 rows and 128 inputs, whatever the density, and 6.6 for another column of x.
+  /// 22 to 25 cycles for 4 rows and 128 inputs, whatever the density, and 6.6 for another column of x (Intel:
+  /// 35, 14.6).
   static double cycles(matmul_shape const& s) noexcept {
     if (!s.target.multiplies_bytes) return detail::never;
     double const bytes = s.stored() + s.size() * (0.125 + 0.03);
-    return detail::int8_cycles(s, 17.0, 6.6, bytes);
+    return s.target.intel ? detail::int8_cycles(s, 20.5, 14.6, bytes) : detail::int8_cycles(s, 17.0, 6.6, bytes);
   }
 };
 
@@ -303,13 +313,14 @@ struct kernels_of<int8_windowed_ell<G>> {
   using few = int8_windowed_ell_few<G>;
   using list = kernel_list<few>;
 
-  /// For a record of 64 rows and 128 inputs: 22 cycles a column of x and 2.6 a step; a row is filled up by three
-  /// elements on average.
+  /// For a record of 64 rows and 128 inputs: 22 cycles a column of x and 2.6 a step (Intel: 53, 3.8); a row is filled
+  /// up by three elements on average.
   static double cycles(matmul_shape const& s) noexcept {
     if (!s.target.multiplies_bytes) return detail::never;
     double const records = s.size() / 8192.0;
     double const steps = s.nnz == 0 ? 0.0 : s.stored() / s.size() * 128.0 + 3.0;
-    return detail::int8_cycles(s, 0.6, (22.0 + 2.6 * steps) / 16.0, records * (320.0 + 128.0 * steps));
+    double const record = s.target.intel ? 53.0 + 3.8 * steps : 22.0 + 2.6 * steps;
+    return detail::int8_cycles(s, 0.6, record / 16.0, records * (320.0 + 128.0 * steps));
   }
 };
 
@@ -328,8 +339,8 @@ struct kernels_of<int8_sliced_ell<G>> {
     auto const passes = static_cast<double>(ceil_div(s.columns, 16));
     double const eights = static_cast<double>(ceil_div(s.columns, 8)) / 2.0;
     double const slices = s.size() / 2048.0;
-    double const work = slices * (55.0 * passes + 12.0 * steps * eights) * (s.target.spreads_by_loads ? 1.42 : 1.0);
-    return detail::overlapped(work, slices * (128.0 + 128.0 * steps)) + detail::int8_packing(s, 0.4);
+    double const work = slices * (55.0 * passes + 12.0 * steps * eights) * (s.target.intel ? 1.42 : 1.0);
+    return detail::overlapped(s, work, slices * (128.0 + 128.0 * steps)) + detail::int8_packing(s, 0.4);
   }
 };
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 #include <xsimd/xsimd.hpp>
 
@@ -24,7 +25,7 @@ struct machine {
   bool multiplies_bytes = false;  // adds up products of bytes, and expands bytes
   bool multiplies_words = false;  // adds up products of 16-bit integers, in registers of 256 bits
   bool permutes_8 = false;        // looks up 8 floats (AVX2)
-  bool spreads_by_loads = false;  // the processor's shuffles compete with its multiply-adds (AVX-512)
+  bool intel = false;             // Intel's processor with AVX-512 (see simd::with_processor)
 };
 
 }  // namespace pare::inline PARE_ABI
@@ -42,22 +43,22 @@ using best_arch = dispatched;
 using best_arch = default_arch;
 #endif
 
-/// A, with weights spread over registers by loads or by shuffles (see with_spread).
+/// A, for a processor of Intel's and for any other (see with_processor).
 template <class A>
-struct by_loads : A {};
+struct on_intel : A {};
 template <class A>
-struct by_shuffles : A {};
+struct on_others : A {};
 /// The architecture that xsimd knows.
 template <class A>
 struct plain {
   using arch = A;
 };
 template <class A>
-struct plain<by_loads<A>> {
+struct plain<on_intel<A>> {
   using arch = A;
 };
 template <class A>
-struct plain<by_shuffles<A>> {
+struct plain<on_others<A>> {
   using arch = A;
 };
 
@@ -102,10 +103,9 @@ inline constexpr machine machine_of = {lanes<A>,         has_32_registers<A>, ex
                                        expands_words<A>, multiplies_bytes<A>, multiplies_words<A>,
                                        permutes_8<A>};
 
-/// Shuffles and multiply-adds share their ports on this processor, and loads do not: Intel's, where AVX-512 has two
-/// ports for both. AMD's have ports for shuffles and are short of loads.
+/// This processor is one of Intel's.
 template <class A>
-[[nodiscard]] inline bool spreads_by_loads() noexcept {
+[[nodiscard]] inline bool is_intel() noexcept {
 #if defined(__x86_64__) && defined(__GNUC__)
   static bool const intel = [] {
     __builtin_cpu_init();
@@ -116,20 +116,40 @@ template <class A>
   return false;
 #endif
 }
-/// f(by_loads<A>) or f(by_shuffles<A>), whichever is faster on this processor for weights T, as a std::type_identity;
-/// f(A) where there is no choice (bf16 is widened in registers). The results are the same.
-template <class A, class T, class F>
-[[gnu::always_inline]] inline void with_spread(F&& f) {
-  if constexpr (std::is_base_of_v<xsimd::avx512f, A> && std::is_same_v<A, typename plain<A>::arch> &&
-                std::is_same_v<T, float>) {
-    if (spreads_by_loads<A>()) return f(std::type_identity<by_loads<A>>{});
-    return f(std::type_identity<by_shuffles<A>>{});
+/// f(on_intel<A>) or f(on_others<A>), as a std::type_identity, for this processor; f(A) where `Differs` says that it is
+/// the same code, and without AVX-512. Kernels of both give the same results. What differs:
+///  - shuffles take the two ports of Intel's 512-bit multiply-adds, where AMD has ports for shuffles and is short of
+///    loads. Weights are spread over registers by loads on Intel, by shuffles elsewhere;
+///  - how far ahead streams from memory are to be fetched: see fetch_distance.
+template <class A, bool Differs = true, class F>
+[[gnu::always_inline]] inline void with_processor(F&& f) {
+  if constexpr (Differs && std::is_base_of_v<xsimd::avx512f, A> && std::is_same_v<A, typename plain<A>::arch>) {
+    if (is_intel<A>()) return f(std::type_identity<on_intel<A>>{});
+    return f(std::type_identity<on_others<A>>{});
   } else {
     f(std::type_identity<A>{});
   }
 }
 template <class A>
-inline constexpr bool loads_weights = std::is_same_v<A, by_loads<typename plain<A>::arch>>;
+inline constexpr bool loads_weights = std::is_same_v<A, on_intel<typename plain<A>::arch>>;
+
+/// How many bytes ahead to fetch what is read as one stream: `usual` was measured for each kernel on a Zen 5 (40 GB/s);
+/// Intel's processors want less (a Xeon, 17 GB/s: decode with 6 to 20 KB takes up to 9 % longer than with 3.5).
+template <class A>
+[[nodiscard]] constexpr index_t fetch_distance(index_t usual, index_t intels = 3584) noexcept {
+  return std::is_same_v<A, on_intel<typename plain<A>::arch>> ? intels : usual;
+}
+
+/// f(0), ..., f(N - 1) with constants for arguments. Arrays that are indexed with them become registers for certain,
+/// if g++ must inline f (`__attribute__((always_inline))` behind its parameters): where a file has many kernels it
+/// leaves lambdas and loops as they are, and keeps sums in memory.
+template <class A, index_t N, class F>
+[[gnu::always_inline]] inline void repeat(F&& f) noexcept {
+  [&]<index_t... I>(std::integer_sequence<index_t, I...>) __attribute__((always_inline)) {
+    (f(std::integral_constant<index_t, I>{}), ...);
+  }
+  (std::make_integer_sequence<index_t, N>{});
+}
 
 /// x86 before FMA: multiply_add rounds twice.
 template <class A>

@@ -17,7 +17,7 @@
 // must be covered, one too many rather than one too few (see row_lines). With pages of 2 MB all figures are 5 % better.
 // Dead ends: masks through general registers (kmovw: 2.6 cycles a step) or shifted in mask registers (float: 1.87);
 // 8 rows a group; trip counts of prefetches that are not constant (registers spill: 1.4x at 50 %); tests of a broadcast
-// mask for bf16 (2.75 cycles). Four columns of float spill (g++ 12: 6 ms): the cost model knows.
+// mask for bf16 (2.75 cycles).
 #pragma once
 
 #include <pare/kernel/expand.hpp>
@@ -64,10 +64,12 @@ void bitmap_stream_few<T>::run(bitmap_stream<T> const& w, x_columns x, matrix_sp
 #if XSIMD_WITH_AVX512CD
   if constexpr (simd::expands<A>) {
     if (w.by_words() == (std::same_as<T, bf16> && simd::expands_words<A>)) {
-      if (x.width == 1) return expanded<A, 1>(w, x, y, e, r0, r1);
-      if (x.width == 2) return expanded<A, 2>(w, x, y, e, r0, r1);
-      if (x.width == 4) return expanded<A, 4>(w, x, y, e, r0, r1);
-      return expanded<A, 8>(w, x, y, e, r0, r1);
+      return simd::with_processor<A>([&]<class B>(std::type_identity<B>) {
+        if (x.width == 1) return expanded<B, 1>(w, x, y, e, r0, r1);
+        if (x.width == 2) return expanded<B, 2>(w, x, y, e, r0, r1);
+        if (x.width == 4) return expanded<B, 4>(w, x, y, e, r0, r1);
+        return expanded<B, 8>(w, x, y, e, r0, r1);
+      });
     }
   }
 #endif
@@ -172,24 +174,29 @@ void bitmap_stream_few<T>::expanded(bitmap_stream<T> const& w, x_columns x, matr
   }
 }
 
+// A function of its own, with every lambda in it: left to itself, g++ leaves some of them as calls or inlines all into
+// one large function, and keeps sums in memory (twice as slow).
 template <weight_value T>
 template <class A, index_t Width, index_t First, index_t Rows, index_t Lines, bool Masked>
-T const* bitmap_stream_few<T>::add_blocks(std::uint64_t const* m, T const* v, float const* x, index_t blocks,
-                                          __m512* sums) noexcept {
+[[gnu::noinline]] T const* bitmap_stream_few<T>::add_blocks(std::uint64_t const* m, T const* v, float const* x,
+                                                            index_t blocks, __m512* sums) noexcept {
   constexpr index_t line = 64 / static_cast<index_t>(sizeof(T));
-  constexpr index_t ahead = 320 * line;
+  constexpr index_t ahead = simd::fetch_distance<A>(320 * 64) / static_cast<index_t>(sizeof(T));
+  constexpr index_t masks_ahead = simd::fetch_distance<A>(8192) / static_cast<index_t>(sizeof *m);
   __m512i const low_bits =
       _mm512_sllv_epi32(_mm512_set1_epi32(1), _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
   __m512i const high_bits = _mm512_slli_epi32(low_bits, 16);
   __m512 s[Rows][Width * chains<Width>];
-  simd::repeat<A, Rows>([&](auto i) {
-    simd::repeat<A, Width * chains<Width>>([&](auto j) { s[i][j] = sums[i * Width * chains<Width> + j]; });
+  simd::repeat<A, Rows>([&](auto i) __attribute__((always_inline)) {
+    simd::repeat<A, Width * chains<Width>>([&](auto j) __attribute__((always_inline)) {
+      s[i][j] = sums[i * Width * chains<Width> + j];
+    });
   });
   for (index_t b = 0; b < blocks; ++b, m += rows, x += 64 * Width) {
-    __builtin_prefetch(m + 1024);
+    __builtin_prefetch(m + masks_ahead);
     T const* row[rows];
     std::uint64_t bits[rows];
-    simd::repeat<A, rows>([&](auto i) {
+    simd::repeat<A, rows>([&](auto i) __attribute__((always_inline)) {
       bits[i] = m[i];
       row[i] = v;
       __builtin_prefetch(v + ahead);
@@ -202,11 +209,14 @@ T const* bitmap_stream_few<T>::add_blocks(std::uint64_t const* m, T const* v, fl
       __m512i const even_bits =
           _mm512_sllv_epi32(low_bits, _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
       __mmask64 lanes[Rows];
-      simd::repeat<A, Rows>([&](auto i) { lanes[i] = simd::load_mask<A>(m + First + i); });
-      simd::repeat<A, 2>([&](auto half) {
+      simd::repeat<A, Rows>([&](auto i)
+                                __attribute__((always_inline)) { lanes[i] = simd::load_mask<A>(m + First + i); });
+      simd::repeat<A, 2>([&](auto half) __attribute__((always_inline)) {
         __m512 at[2 * Width];
-        simd::repeat<A, 2 * Width>([&](auto j) { at[j] = simd::load_x<A>(x + (half * 2 * Width + j) * 16); });
-        simd::repeat<A, Rows>([&](auto i) {
+        simd::repeat<A, 2 * Width>([&](auto j) __attribute__((always_inline)) {
+          at[j] = simd::load_x<A>(x + (half * 2 * Width + j) * 16);
+        });
+        simd::repeat<A, Rows>([&](auto i) __attribute__((always_inline)) {
           T const* const p =
               row[First + i] + (half == 0 ? 0 : std::popcount(static_cast<std::uint32_t>(bits[First + i])));
           __mmask32 const words = half == 0 ? simd::low_bits<A>(lanes[i]) : simd::high_bits<A>(lanes[i]);
@@ -220,7 +230,7 @@ T const* bitmap_stream_few<T>::add_blocks(std::uint64_t const* m, T const* v, fl
             low_lanes = _mm512_test_epi32_mask(mask, even_bits);
             high_lanes = _mm512_test_epi32_mask(mask, _mm512_add_epi32(even_bits, even_bits));
           }
-          simd::repeat<A, Width>([&](auto j) {
+          simd::repeat<A, Width>([&](auto j) __attribute__((always_inline)) {
             __m512& even = s[i][j * chains<Width>];
             __m512& odd = s[i][j * chains<Width> + chains<Width> - 1];
             if constexpr (Masked) {
@@ -235,15 +245,17 @@ T const* bitmap_stream_few<T>::add_blocks(std::uint64_t const* m, T const* v, fl
       });
 #endif
     } else {
-      simd::repeat<A, 4>([&](auto u) {
+      simd::repeat<A, 4>([&](auto u) __attribute__((always_inline)) {
         __m512 at[Width];
-        simd::repeat<A, Width>([&](auto j) { at[j] = simd::load_x<A>(x + (u * Width + j) * 16); });
-        simd::repeat<A, Rows>([&](auto i) {
+        simd::repeat<A, Width>([&](auto j) __attribute__((always_inline)) {
+          at[j] = simd::load_x<A>(x + (u * Width + j) * 16);
+        });
+        simd::repeat<A, Rows>([&](auto i) __attribute__((always_inline)) {
           std::uint64_t const before = bits[First + i] & ((std::uint64_t{1} << (16 * u)) - 1);
           __m512i const mask = simd::broadcast_word<A>(m + First + i, u / 2);
           __mmask16 const lanes = _mm512_test_epi32_mask(mask, u % 2 == 0 ? low_bits : high_bits);
           __m512 const weights = simd::expand<A>(simd::load_16<A>(row[First + i] + std::popcount(before)), lanes);
-          simd::repeat<A, Width>([&](auto j) {
+          simd::repeat<A, Width>([&](auto j) __attribute__((always_inline)) {
             __m512& sum = s[i][j * chains<Width> + u % chains<Width>];
             sum = _mm512_mask3_fmadd_ps(weights, at[j], sum, lanes);
           });
@@ -251,8 +263,10 @@ T const* bitmap_stream_few<T>::add_blocks(std::uint64_t const* m, T const* v, fl
       });
     }
   }
-  simd::repeat<A, Rows>([&](auto i) {
-    simd::repeat<A, Width * chains<Width>>([&](auto j) { sums[i * Width * chains<Width> + j] = s[i][j]; });
+  simd::repeat<A, Rows>([&](auto i) __attribute__((always_inline)) {
+    simd::repeat<A, Width * chains<Width>>([&](auto j) __attribute__((always_inline)) {
+      sums[i * Width * chains<Width> + j] = s[i][j];
+    });
   });
   return v;
 }

@@ -3,9 +3,9 @@
 //
 // One column: a row at a time, eight accumulators deep. Reads W once: bound by the memory; beyond the caches at 95 %
 // (float) and 88 % (bf16; 94 with pages of 2 MB) of what a loop of loads reads. Prefetching, in % for bf16: none 85, 2
-// KB ahead 82, 4 KB 88, 8 KB 85; it takes 5 % from float. Dead ends: four accumulators (3 % slower); several rows
-// together (bf16 20 % slower: rows of 8 KB share the sets of the caches); whole lines of bf16, even and odd elements
-// apart (slower without prefetching, the same with it).
+// KB ahead 82, 4 KB 88, 8 KB 85 (Intel Xeon: 4 KB 69, 1 KB or none 77); it takes 5 % from float. Dead ends: four
+// accumulators (3 % slower); several rows together (bf16 20 % slower: rows of 8 KB share the sets of the caches); whole
+// lines of bf16, even and odd elements apart (slower without prefetching, the same with it).
 //
 // Up to eight columns: two rows together. A step of 16 inputs: two loads of weights, a load of x and two multiply-adds
 // for each column. x is taken in blocks of 16 KB, which stay in the first-level cache while 32 rows pass; the sums of
@@ -33,17 +33,26 @@ struct dense_dot_gemv {
 
   template <class A, epilogue E>
   static void run(dense<T> const& w, float const* x, float* y, index_t y_stride, E const& e, index_t r0,
-                  index_t r1) noexcept;
+                  index_t r1) noexcept {
+    simd::with_processor<A, std::is_same_v<T, bf16>>(
+        [&]<class B>(std::type_identity<B>) { rows<B>(w, x, y, y_stride, e, r0, r1); });
+  }
+
+ private:
+  template <class A, epilogue E>
+  static void rows(dense<T> const& w, float const* x, float* y, index_t y_stride, E const& e, index_t r0,
+                   index_t r1) noexcept;
 };
 
 template <weight_value T>
 template <class A, epilogue E>
-void dense_dot_gemv<T>::run(dense<T> const& w, float const* x, float* y, index_t y_stride, E const& e, index_t r0,
-                            index_t r1) noexcept {
+void dense_dot_gemv<T>::rows(dense<T> const& w, float const* x, float* y, index_t y_stride, E const& e, index_t r0,
+                             index_t r1) noexcept {
   using floats = simd::floats<A>;
   constexpr index_t lanes = simd::lanes<A>;
   constexpr index_t line = 64 / static_cast<index_t>(sizeof(T));
   constexpr bool prefetches = std::is_same_v<T, bf16> && line >= lanes;
+  constexpr index_t ahead = simd::fetch_distance<A>(4096, 1024) / static_cast<index_t>(sizeof(T));
   index_t const width = w.shape().cols;
   for (index_t r = r0; r < r1; ++r) {
     T const* row = w.values().row(r);
@@ -52,7 +61,7 @@ void dense_dot_gemv<T>::run(dense<T> const& w, float const* x, float* y, index_t
     index_t k = 0;
     for (; k + 8 * lanes <= width; k += 8 * lanes)
       for (index_t t = 0; t < 8; ++t) {
-        if (prefetches && t % (line / lanes) == 0) __builtin_prefetch(row + k + t * lanes + 64 * line);
+        if (prefetches && t % (line / lanes) == 0) __builtin_prefetch(row + k + t * lanes + ahead);
         sum[t] = simd::multiply_add<A>(simd::load_weights<A>(row + k + t * lanes),
                                        floats::load_unaligned(x + k + t * lanes), sum[t]);
       }

@@ -61,11 +61,13 @@ void int8_stream_few<Operand>::run(Operand const& w, int8_columns const& x, matr
     for (index_t first = 0; first < x.count; first += most_columns) {
       index_t const count = x.count - first < most_columns ? x.count - first : most_columns;
       float totals[most_columns * height];
-      if (count == 1) {
-        four_rows<A, 1>(w, x, first, 1, r, totals);
-      } else {
-        four_rows<A, 0>(w, x, first, count, r, totals);
-      }
+      simd::with_processor<A>([&]<class B>(std::type_identity<B>) {
+        if (count == 1) {
+          four_rows<B, 1>(w, x, first, 1, r, totals);
+        } else {
+          four_rows<B, 0>(w, x, first, count, r, totals);
+        }
+      });
       for (index_t i = 0; i < height && r + i < w.shape().rows; ++i)
         for (index_t j = 0; j < count; ++j) y(r + i, first + j) = e(totals[j * height + i], r + i, first + j);
     }
@@ -106,7 +108,7 @@ void int8_stream_few<Operand>::four_rows(Operand const& w, int8_columns const& x
     for (index_t k = 0; k < w.shape().cols; k += group, step()) {
       __m512i weights[height][words];
       in.template load<A>(weights);
-      if (first == 0) in.template fetch_ahead<Count == 1>();
+      if (first == 0) in.template fetch_ahead<A, Count == 1>();
       __m512 const scales = _mm512_broadcast_f32x4(_mm_load_ps(in.scales()));
       for (index_t j = 0; j < columns; ++j) {
         std::int8_t const* const column = codes + j * record;

@@ -85,10 +85,11 @@ class int8_bitmap_stream {
     }
 #endif
     /// Far: more than a page, behind which the hardware does not look; and few lines, since each costs a cycle.
-    template <bool>
+    template <class A, bool>
     void fetch_ahead() const noexcept {
-      for (index_t n = 0; n < height * group / 2; n += 64) __builtin_prefetch(codes_ + 16384 + n);
-      __builtin_prefetch(masks_ + 512);
+      constexpr index_t distance = simd::fetch_distance<A>(16384);
+      for (index_t n = 0; n < height * group / 2; n += 64) __builtin_prefetch(codes_ + distance + n);
+      __builtin_prefetch(masks_ + distance / 32);  // a bit for each code, twice as far
     }
     /// After load(), or skip().
     void next() noexcept {

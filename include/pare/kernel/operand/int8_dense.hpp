@@ -76,7 +76,7 @@ class int8_dense {
 #endif
     /// For one column only a line of the next page: the hardware fetches the rest of a plain stream, but stops at the
     /// end of a page. Beside the reads of many columns it loses the stream (8 columns: 20 % of the memory's speed).
-    template <bool One>
+    template <class A, bool One>
     void fetch_ahead() const noexcept {
       if constexpr (One) {
         __builtin_prefetch(codes_ + 4096);

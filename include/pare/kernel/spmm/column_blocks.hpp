@@ -47,7 +47,7 @@ template <index_t R, index_t C, weight_value T>
 template <class A, epilogue E>
 void column_blocks_spmm<R, C, T>::run(operand const& w, x_panel x, float*, y_tile y, E const& e, index_t r0,
                                       index_t r1) noexcept {
-  simd::with_spread<A, T>([&]<class B>(std::type_identity<B>) {
+  simd::with_processor<A, std::is_same_v<T, float>>([&]<class B>(std::type_identity<B>) {
     auto const all = [&]<bool Far>() {
       for (index_t r = r0; r < r1; r += R)
         for (index_t first = 0; first < R; first += tiles<A> * operand::tile_rows) {
@@ -78,13 +78,15 @@ template <class A, index_t Vectors, bool Far, epilogue E>
   constexpr index_t stride = Vectors * lanes;
   constexpr index_t height = operand::tile_rows;
   constexpr index_t ahead = 1024 / static_cast<index_t>(sizeof(T));
-  floats sum[tiles<A>][height][Vectors];
+  floats sum[tiles<A> * height][Vectors];
+  auto const each_sum = [&](auto const& f) __attribute__((always_inline)) {
+    simd::repeat<A, tiles<A> * height>([&](auto i) __attribute__((always_inline)) {
+      simd::repeat<A, Vectors>([&](auto t) __attribute__((always_inline)) { f(i, t); });
+    });
+  };
+  each_sum([&](auto i, auto t) __attribute__((always_inline)) { sum[i][t] = floats(0.0f); });
   T const* values[tiles<A>];
-  for (index_t tile = 0; tile < tiles<A>; ++tile) {
-    values[tile] = w.values(r / R, first + tile * height);
-    for (auto& row : sum[tile])
-      for (floats& s : row) s = floats(0.0f);
-  }
+  for (index_t tile = 0; tile < tiles<A>; ++tile) values[tile] = w.values(r / R, first + tile * height);
   std::uint32_t const* column = w.columns(r / R);
   // Three blocks ahead: an address that comes straight from a load costs cycles (see sliced_ell_spmm).
   index_t next_0 = column[0];
@@ -101,22 +103,23 @@ template <class A, index_t Vectors, bool Far, epilogue E>
     for (index_t c = 0; c < C; ++c, panel += stride) {
       floats input[Vectors];
       for (index_t t = 0; t < Vectors; ++t) input[t] = simd::in_register<A>(floats::load_aligned(panel + t * lanes));
-      for (index_t tile = 0; tile < tiles<A>; ++tile) {
+      simd::repeat<A, tiles<A>>([&](auto tile) __attribute__((always_inline)) {
         __builtin_prefetch(values[tile] + ahead);
         simd::weight_four<A> const weight = simd::broadcast_four<A>(values[tile]);
-        for (index_t i = 0; i < height; ++i)
-          for (index_t t = 0; t < Vectors; ++t)
-            sum[tile][i][t] = simd::multiply_add<A>(weight.row[i], input[t], sum[tile][i][t]);
+        simd::repeat<A, height>([&](auto i) __attribute__((always_inline)) {
+          simd::repeat<A, Vectors>([&](auto t) __attribute__((always_inline)) {
+            floats& s = sum[tile * height + i][t];
+            s = simd::multiply_add<A>(weight.row[i], input[t], s);
+          });
+        });
         values[tile] += height;
-      }
+      });
     }
   }
-  for (index_t tile = 0; tile < tiles<A>; ++tile)
-    for (index_t i = 0; i < height; ++i) {
-      index_t const row = r + first + tile * height + i;
-      for (index_t t = 0; t < Vectors; ++t)
-        e(sum[tile][i][t], row, x.first_column + t * lanes).store_unaligned(y.row(row) + t * lanes);
-    }
+  float* const out = y.row(r + first);
+  each_sum([&](auto i, auto t) __attribute__((always_inline)) {
+    e(sum[i][t], r + first + i, x.first_column + t * lanes).store_unaligned(out + i * y.stride + t * lanes);
+  });
 }
 
 }  // namespace pare::inline PARE_ABI

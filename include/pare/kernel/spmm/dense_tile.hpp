@@ -40,7 +40,7 @@ template <class A, epilogue E>
 void dense_tile_spmm<Operand>::run(Operand const& w, x_panel x, float*, y_tile y, E const& e, index_t r0,
                                    index_t r1) noexcept {
   constexpr index_t step = tile_rows<A>;
-  simd::with_spread<A, value_type>([&]<class B>(std::type_identity<B>) {
+  simd::with_processor<A, std::is_same_v<value_type, float>>([&]<class B>(std::type_identity<B>) {
     for (index_t r = r0; r < r1; r += step) {
       index_t const rows = r1 - r < step ? r1 - r : step;
       if (x.vectors == 2) {
@@ -61,22 +61,27 @@ template <class A, index_t Vectors, epilogue E>
   constexpr index_t lanes = simd::lanes<A>;
   constexpr index_t height = tile_rows<A>;
   floats sum[height][Vectors];
-  for (auto& row : sum)
-    for (floats& s : row) s = floats(0.0f);
+  auto const each_sum = [&](auto const& f) __attribute__((always_inline)) {
+    simd::repeat<A, height>([&](auto i) __attribute__((always_inline)) {
+      simd::repeat<A, Vectors>([&](auto t) __attribute__((always_inline)) { f(i, t); });
+    });
+  };
+  each_sum([&](auto i, auto t) __attribute__((always_inline)) { sum[i][t] = floats(0.0f); });
   index_t const inputs = w.shape().cols;
   float const* panel = x.data;
   // Inputs [0, count) of what is left of the panel; pair(k, i) gives the weights of rows i and i + 1.
-  auto const multiply = [&](index_t count, auto const& pair) {
+  auto const multiply = [&](index_t count, auto const& pair) __attribute__((always_inline)) {
     for (index_t k = 0; k < count; ++k, panel += Vectors * lanes) {
       floats columns[Vectors];
       for (index_t t = 0; t < Vectors; ++t) columns[t] = floats::load_aligned(panel + t * lanes);
-      for (index_t i = 0; i < height; i += 2) {
+      simd::repeat<A, height / 2>([&](auto half) __attribute__((always_inline)) {
+        constexpr index_t i = 2 * half;
         simd::weight_pair<A> const weight = pair(k, i);
-        for (index_t t = 0; t < Vectors; ++t) {
+        simd::repeat<A, Vectors>([&](auto t) __attribute__((always_inline)) {
           sum[i][t] = simd::multiply_add<A>(weight.first, columns[t], sum[i][t]);
           sum[i + 1][t] = simd::multiply_add<A>(weight.second, columns[t], sum[i + 1][t]);
-        }
-      }
+        });
+      });
     }
   };
   if constexpr (std::is_same_v<Operand, dense_tiles<value_type>>) {
@@ -105,9 +110,10 @@ template <class A, index_t Vectors, epilogue E>
       }
     }
   }
-  for (index_t i = 0; i < height; ++i)  // all of them by number, so that the sums stay in registers
-    for (index_t t = 0; t < Vectors && i < rows; ++t)
-      e(sum[i][t], r + i, x.first_column + t * lanes).store_unaligned(y.row(r + i) + t * lanes);
+  float* const out = y.row(r);
+  each_sum([&](auto i, auto t) __attribute__((always_inline)) {
+    if (i < rows) e(sum[i][t], r + i, x.first_column + t * lanes).store_unaligned(out + i * y.stride + t * lanes);
+  });
 }
 
 }  // namespace pare::inline PARE_ABI

@@ -46,7 +46,7 @@ template <class A, epilogue E>
 void row_pairs_spmm<T>::run(row_pairs<T> const& w, x_panel x, float* sums, y_tile y, E const& e, index_t r0,
                             index_t r1) noexcept {
   index_t const step = w.block_rows();
-  simd::with_spread<A, T>([&]<class B>(std::type_identity<B>) {
+  simd::with_processor<A, std::is_same_v<T, float>>([&]<class B>(std::type_identity<B>) {
     for (index_t r = r0; r < r1; r += step, sums += step * x.vectors * simd::lanes<A>) {
       index_t const end = r + step < r1 ? r + step : r1;
       if constexpr (simd::has_32_registers<A>) {

@@ -152,7 +152,9 @@ class kernel_check {
     return compress<F>(random_matrix(random_, shape), keep);
   }
   static operand_type operand_of(F const& w, index_t columns) {
-    return lay_out<operand_type>(w, simd::machine_of<A>, columns);
+    machine layout = simd::machine_of<A>;
+    layout.intel = layout.expands && columns % 2 == 1;  // the layouts for both sorts of processors
+    return lay_out<operand_type>(w, layout, columns);
   }
   static void multiply(operand_type const& w, matrix_span<float const> x, matrix_span<float> y,
                        execution_ref exec = {}) {

@@ -50,7 +50,11 @@ TEST_CASE("kernels of Intel's processors and of others give the same bits") {
       matrix<float> const x = pare::test::random_matrix(random, {shape.cols, n});
       pare::bitmap<float> const half(w.span(), pare::test::random_mask(random, shape, 0.5f));
       auto const machine = pare::simd::machine_of<arch>;
-      same_both_ways<pare::dense_tile_spmm<pare::dense_tiles<float>>>(pare::dense_tiles<float>(half, machine), x);
+      for (bool const intel : {false, true}) {  // the layouts for both
+        pare::machine layout = machine;
+        layout.intel = intel;
+        same_both_ways<pare::dense_tile_spmm<pare::dense_tiles<float>>>(pare::dense_tiles<float>(half, layout, n), x);
+      }
       same_both_ways<pare::row_pairs_spmm<float>>(pare::row_pairs<float>(half, machine), x);
       same_both_ways<pare::sliced_ell_spmm<float>>(pare::sliced_ell<float>(half, machine, n), x);
       blocks<16, 1>(random, w, x);

@@ -98,10 +98,11 @@ struct kernels_of<dense<T>> {
   /// The register tile reads as many streams as rows; dot products wait for the memory, with more columns for
   /// multiply-adds.
   static double cycles(matmul_shape const& s) noexcept {
-    double const work = s.columns == 1 ? 1.25 / static_cast<double>(s.target.lanes)
-                        : s.columns <= 8
-                            ? (0.5 + 0.6 * static_cast<double>(s.columns)) / static_cast<double>(s.target.lanes)
-                            : (s.vectors() < 2.0 ? 1.1 : 0.65) * s.vectors();
+    auto const n = static_cast<double>(s.columns);
+    double const few = s.target.intel ? 0.7 + n : 0.5 + 0.6 * n;
+    double const work = s.columns == 1   ? 1.25 / static_cast<double>(s.target.lanes)
+                        : s.columns <= 8 ? few / static_cast<double>(s.target.lanes)
+                                         : (s.vectors() < 2.0 ? 1.1 : 0.65) * s.vectors();
     return detail::overlapped(s, s.size() * work, s.size() * static_cast<double>(sizeof(T)));
   }
 };
@@ -112,8 +113,14 @@ struct kernels_of<dense_tiles<T>> {
   using list = kernel_list<spmm>;
 
   static double cycles(matmul_shape const& s) noexcept {
-    // A load for each multiply-add, or for two.
-    double const work = s.target.intel ? 0.575 : s.vectors() < 2.0 ? 0.6 : 0.515;
+    // A load for each multiply-add, or for two. What widens bf16 takes slots of multiply-adds on Intel.
+    bool const narrow = s.vectors() < 2.0;
+    double work = narrow ? 0.6 : 0.515;
+    if (s.target.intel) {
+      work = s.vectors() <= 2.0 ? 0.6 : 0.545;
+      if (std::same_as<T, bf16>) work = s.vectors() <= 2.0 ? 0.8 : 0.62;
+      if (narrow) work = std::same_as<T, bf16> ? 1.05 : 0.72;
+    }
     return detail::overlapped(s, work * s.size() * s.vectors(), s.size() * static_cast<double>(sizeof(T)));
   }
 };
@@ -144,14 +151,16 @@ struct kernels_of<row_pairs<T>> {
     struct costs {
       double element, row;
     };
-    costs const cost = s.vectors() < 2.0   ? costs{1.09, 0.046}
-                       : s.target.intel    ? (s.vectors() < 3.0 ? costs{0.66, 0.165} : costs{0.5, 0.125})  // Intel
+    costs const intel = s.vectors() < 2.0 ? costs{1.0, 0.15} : s.vectors() < 3.0 ? costs{0.73, 0.11} : costs{0.62, 0.065};
+    costs const cost = s.target.intel      ? intel
+                       : s.vectors() < 2.0 ? costs{1.09, 0.046}
                        : s.vectors() < 3.0 ? costs{0.415, 0.145}
                        : s.vectors() < 4.0 ? costs{0.58, 0.055}
                        : s.vectors() < 5.0 ? costs{0.5, 0.05}
                                            : costs{0.477, 0.046};
     double const bytes = s.stored() * static_cast<double>(sizeof(T)) + 0.19 * s.size();
-    return detail::overlapped(s, (s.stored() * cost.element + cost.row * s.size()) * s.vectors(), bytes);
+    return detail::overlapped(s, (s.stored() * cost.element + cost.row * s.size()) * s.vectors(), bytes) +
+           (s.target.intel ? 0.4 * detail::read_cycles(s, bytes) : 0.0);
   }
 };
 
@@ -164,12 +173,18 @@ struct kernels_of<sliced_ell<T>> {
   /// block of columns the trip of its sums.
   static double cycles(matmul_shape const& s) noexcept {
     bool const narrow = s.vectors() < 2.0;
-    double const element = s.target.intel ? 0.92 : narrow ? 0.76 : s.target.has_32_registers ? 0.668 : 0.75;
     double const bytes = s.stored() * static_cast<double>(2 + sizeof(T));
     double const vectors = narrow ? 1.0 : 2.0 * static_cast<double>(ceil_div(s.columns, 2 * s.target.lanes));
-    double const work = (s.stored() * element + (narrow ? 0.026 : s.target.intel ? 0.024 : 0.015) * s.size()) * vectors;
-    // Overlaps less than others; on Intel hardly at all, and each panel reads it anew.
-    return detail::overlapped(s, work, bytes) + (s.target.intel ? 0.2 * vectors : 0.3) * detail::read_cycles(s, bytes);
+    double element = narrow ? 0.76 : s.target.has_32_registers ? 0.668 : 0.75;
+    double row = narrow ? 0.026 : 0.015;
+    double read = 0.3;  // overlaps less than others
+    if (s.target.intel) {
+      element = narrow ? 1.2 : 0.85;
+      row = 0.033;
+      read = narrow ? 0.45 : 0.6 + 0.14 * vectors;  // each panel reads it anew
+    }
+    return detail::overlapped(s, (s.stored() * element + row * s.size()) * vectors, bytes) +
+           read * detail::read_cycles(s, bytes);
   }
 };
 
@@ -186,7 +201,7 @@ struct kernels_of<column_blocks<R, C, T>> {
     double const bytes = s.stored() * (static_cast<double>(sizeof(T)) + 4.0 / static_cast<double>(R * C));
     if (s.columns > 8) {
       double const element = s.vectors() < 2.0                         ? 1.0
-                             : s.target.intel                          ? 0.62
+                             : s.target.intel                          ? 0.63
                              : R % 8 == 0 && s.target.has_32_registers ? 0.54
                                                                        : 0.58;
       return detail::overlapped(s, (s.stored() * element + 0.008 * s.size()) * s.vectors(), bytes);
@@ -195,8 +210,8 @@ struct kernels_of<column_blocks<R, C, T>> {
     double const spread = C % 4 == 0 ? 0.4 : C % 2 == 0 ? 0.9 : 2.1;
     double const tiles = R % 16 == 0 && n <= 4.0 ? 4.0 : R % 8 == 0 ? 2.0 : 1.0;
     double const registers = s.stored() / static_cast<double>(s.target.lanes);
-    return detail::overlapped(
-        s, registers * (1.5 + n * (0.5 + spread / tiles)) + 2.0 * n * static_cast<double>(s.weights.rows), bytes);
+    double const column = (s.target.intel ? 1.35 : 1.0) * n * (0.5 + spread / tiles);
+    return detail::overlapped(s, registers * (1.5 + column) + 2.0 * n * static_cast<double>(s.weights.rows), bytes);
   }
 };
 
@@ -222,7 +237,7 @@ struct kernels_of<bitmap_stream<T>> {
       double work = 0.5;
       if (s.target.intel) {
         work = n == 1 ? (words ? 0.147 : 0.22)
-                      : (n == 2 ? (words ? 0.185 : 0.235) : (n <= 4 ? (words ? 0.28 : 0.32) : 0.58));
+                      : (n == 2 ? (words ? 0.185 : 0.235) : (n <= 4 ? (words ? 0.28 : 0.32) : 0.68));
       } else if (n <= 4) {
         work = n == 1 ? (words ? 0.078 : 0.12) : (n == 2 ? (words ? 0.1 : 0.14) : (words ? 0.16 : 0.2));
       }

@@ -130,6 +130,15 @@ template <class A, bool Differs = true, class F>
     f(std::type_identity<A>{});
   }
 }
+/// Whether that is on_intel, for A as it is or tagged already.
+template <class A>
+[[nodiscard]] inline bool runs_on_intel() noexcept {
+  bool intel = false;
+  with_processor<A>([&]<class B>(std::type_identity<B>) {
+    intel = std::is_same_v<B, on_intel<typename plain<B>::arch>>;
+  });
+  return intel;
+}
 template <class A>
 inline constexpr bool loads_weights = std::is_same_v<A, on_intel<typename plain<A>::arch>>;
 

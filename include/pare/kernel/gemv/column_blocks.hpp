@@ -90,8 +90,8 @@ class spread_blocks {
 };
 
 template <class A, index_t R, index_t C, weight_value T, index_t Width>
-void spread_blocks<A, R, C, T, Width>::add(operand const& w, index_t row_of_blocks, index_t first, float const* x,
-                                           float* sums) noexcept {
+[[gnu::noinline]] void spread_blocks<A, R, C, T, Width>::add(operand const& w, index_t row_of_blocks, index_t first,
+                                                             float const* x, float* sums) noexcept {
   constexpr index_t chains = tiles * Width < 4 ? 4 / (tiles * Width) : 1;  // sums of an output hide the latency
   constexpr index_t steps = chains > registers ? chains / registers : 1;   // a turn of the loop
   constexpr index_t blocks_a_turn = steps * together;
@@ -109,23 +109,24 @@ void spread_blocks<A, R, C, T, Width>::add(operand const& w, index_t row_of_bloc
   for (auto& tile : sum)
     for (auto& output : tile)
       for (floats& s : output) s = floats(0.0f);
-  auto const step = [&](auto number) {
-    simd::repeat<A, registers>([&](auto q) {
+  auto const step = [&](auto number) __attribute__((always_inline)) {
+    simd::repeat<A, registers>([&](auto q) __attribute__((always_inline)) {
       constexpr index_t at = number * registers + q;
       float const* from[together];
-      simd::repeat<A, together>(
-          [&](auto b) { from[b] = input(x, column[number * together + b] + static_cast<std::size_t>(q * width)); });
+      simd::repeat<A, together>([&](auto b) __attribute__((always_inline)) {
+        from[b] = input(x, column[number * together + b] + static_cast<std::size_t>(q * width));
+      });
       floats in[Width];
-      simd::repeat<A, Width>([&](auto j) {
+      simd::repeat<A, Width>([&](auto j) __attribute__((always_inline)) {
         float const* of_column[together];
-        simd::repeat<A, together>([&](auto b) { of_column[b] = from[b] + j * run; });
+        simd::repeat<A, together>([&](auto b) __attribute__((always_inline)) { of_column[b] = from[b] + j * run; });
         in[j] = simd::spread<A, width / together>(of_column);
       });
-      simd::repeat<A, tiles>([&](auto t) {
+      simd::repeat<A, tiles>([&](auto t) __attribute__((always_inline)) {
         T const* const v = values + t * stride + at * lanes;
         if constexpr (at * lanes % line == 0) __builtin_prefetch(v + prefetch[t]);
         floats const weights = simd::load_weights<A>(v);
-        simd::repeat<A, Width>([&](auto j) {
+        simd::repeat<A, Width>([&](auto j) __attribute__((always_inline)) {
           floats& s = sum[t][j][at % chains];
           s = simd::multiply_add<A>(weights, in[j], s);
         });
@@ -160,21 +161,21 @@ void spread_blocks<A, R, C, T, Width>::add(operand const& w, index_t row_of_bloc
 #if XSIMD_WITH_AVX512CD
   if constexpr (together > 1 && masks) {
     float const* from[together];
-    simd::repeat<A, together>([&](auto b) { from[b] = input(x, column[b]); });
+    simd::repeat<A, together>([&](auto b) __attribute__((always_inline)) { from[b] = input(x, column[b]); });
     auto const some = static_cast<__mmask16>((1u << (left * C * height)) - 1u);
-    simd::repeat<A, Width>([&](auto j) {
+    simd::repeat<A, Width>([&](auto j) __attribute__((always_inline)) {
       float const* of_column[together];
-      simd::repeat<A, together>([&](auto b) { of_column[b] = from[b] + j * run; });
+      simd::repeat<A, together>([&](auto b) __attribute__((always_inline)) { of_column[b] = from[b] + j * run; });
       __m512 const in = _mm512_maskz_mov_ps(some, simd::spread<A, C>(of_column));
-      simd::repeat<A, tiles>([&](auto t) {
+      simd::repeat<A, tiles>([&](auto t) __attribute__((always_inline)) {
         floats& s = sum[t][j][chains - 1];
         s = floats(_mm512_fmadd_ps(_mm512_maskz_mov_ps(some, simd::load_16<A>(values + t * stride)), in, s));
       });
     });
   }
 #endif
-  simd::repeat<A, tiles>([&](auto t) {
-    simd::repeat<A, Width>([&](auto j) {
+  simd::repeat<A, tiles>([&](auto t) __attribute__((always_inline)) {
+    simd::repeat<A, Width>([&](auto j) __attribute__((always_inline)) {
       floats total = sum[t][j][0];
       for (index_t c = 1; c < chains; ++c) total = total + sum[t][j][c];
       simd::add_columns<A>(total, sums + j * R + t * height);

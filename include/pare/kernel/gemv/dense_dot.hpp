@@ -149,8 +149,8 @@ void dense_dot_few<T>::columns(dense<T> const& w, x_columns x, matrix_span<float
 
 template <weight_value T>
 template <class A, index_t Width>
-void dense_dot_few<T>::add(T const* const* row, T const* const* next, float const* x, index_t inputs,
-                           float* sums) noexcept {
+[[gnu::noinline]] void dense_dot_few<T>::add(T const* const* row, T const* const* next, float const* x, index_t inputs,
+                                             float* sums) noexcept {
   using floats = simd::floats<A>;
   constexpr index_t lanes = simd::lanes<A>;
   constexpr index_t together = height<A, Width>;
@@ -158,8 +158,8 @@ void dense_dot_few<T>::add(T const* const* row, T const* const* next, float cons
   constexpr index_t turn = chains * lanes > input_run ? chains * lanes : input_run;
   constexpr index_t line = 64 / static_cast<index_t>(sizeof(T));
   floats sum[together][Width][chains];
-  simd::repeat<A, together>([&](auto i) {
-    simd::repeat<A, Width>([&](auto j) {
+  simd::repeat<A, together>([&](auto i) __attribute__((always_inline)) {
+    simd::repeat<A, Width>([&](auto j) __attribute__((always_inline)) {
       sum[i][j][0] = floats::load_aligned(sums + (i * Width + j) * lanes);
       for (index_t c = 1; c < chains; ++c) sum[i][j][c] = floats(0.0f);
     });
@@ -172,17 +172,17 @@ void dense_dot_few<T>::add(T const* const* row, T const* const* next, float cons
   }
   index_t k = 0;
   for (; k + turn <= inputs; k += turn, x += turn * Width)
-    simd::repeat<A, turn / lanes>([&](auto u) {
+    simd::repeat<A, turn / lanes>([&](auto u) __attribute__((always_inline)) {
       constexpr index_t first = u * lanes;
       floats weights[together];
-      simd::repeat<A, together>([&](auto i) {
+      simd::repeat<A, together>([&](auto i) __attribute__((always_inline)) {
         if constexpr (first % line == 0) __builtin_prefetch(at[i] + ahead[i] + k + first);
         weights[i] = simd::in_register<A>(simd::load_weights<A>(at[i] + k + first));
       });
-      simd::repeat<A, Width>([&](auto j) {
+      simd::repeat<A, Width>([&](auto j) __attribute__((always_inline)) {
         float const* const in = x + first / input_run * input_run * Width + j * input_run + first % input_run;
         floats const input = simd::in_register<A>(floats::load_aligned(in));
-        simd::repeat<A, together>([&](auto i) {
+        simd::repeat<A, together>([&](auto i) __attribute__((always_inline)) {
           floats& s = sum[i][j][u % chains];
           s = simd::multiply_add<A>(weights[i], input, s);
         });
@@ -193,15 +193,15 @@ void dense_dot_few<T>::add(T const* const* row, T const* const* next, float cons
       alignas(alignment) float left[together][lanes] = {};
       for (index_t i = 0; i < together; ++i)
         for (index_t l = 0; l < lanes && k + first + l < inputs; ++l) left[i][l] = to_float(at[i][k + first + l]);
-      simd::repeat<A, together>([&](auto i) {
-        simd::repeat<A, Width>([&](auto j) {
+      simd::repeat<A, together>([&](auto i) __attribute__((always_inline)) {
+        simd::repeat<A, Width>([&](auto j) __attribute__((always_inline)) {
           floats const input = floats::load_aligned(x + j * input_run + first);
           sum[i][j][0] = simd::multiply_add<A>(floats::load_aligned(left[i]), input, sum[i][j][0]);
         });
       });
     }
-  simd::repeat<A, together>([&](auto i) {
-    simd::repeat<A, Width>([&](auto j) {
+  simd::repeat<A, together>([&](auto i) __attribute__((always_inline)) {
+    simd::repeat<A, Width>([&](auto j) __attribute__((always_inline)) {
       floats total = sum[i][j][0];
       for (index_t c = 1; c < chains; ++c) total = total + sum[i][j][c];
       total.store_aligned(sums + (i * Width + j) * lanes);

@@ -15,16 +15,21 @@
 
 namespace pare::inline PARE_ABI {
 
-/// Tiles of R rows; the last one is filled up with zeros. R = 8 with 32 registers, 6 with 16. Pruned elements have a
-/// place (+0) and a bit in `kept`. bytes: M K sizeof(T), M rounded up to R (+ M K / 8 where something is pruned).
+/// Tiles of R rows; the last one is filled up with zeros. R = 8 with 32 registers, 6 with 16 (see dense_tile_spmm), and
+/// for more than two registers of columns on Intel's processors. Pruned elements have a place (+0) and a bit in `kept`.
+/// bytes: M K sizeof(T), M rounded up to R (+ M K / 8 where something is pruned).
 template <weight_value T>
 class dense_tiles {
  public:
   using value_type = T;
   static constexpr char const* name() noexcept { return "dense"; }
 
+  /// Laid out for products with `columns` columns.
   template <sparse_format F>
-  dense_tiles(F const& w, machine const& m) : tile_rows_(m.has_32_registers ? 8 : 6), shape_(w.shape()), nnz_(w.nnz()) {
+  dense_tiles(F const& w, machine const& m, index_t columns)
+      : tile_rows_(m.has_32_registers && !(m.intel && columns > 2 * m.lanes) ? 8 : 6),
+        shape_(w.shape()),
+        nnz_(w.nnz()) {
     values_ = matrix<T>(ceil_div(shape_.rows, tile_rows_), shape_.cols * tile_rows_);
     for_each(w, [&](index_t r, index_t c, T v) { values_(r / tile_rows_, c * tile_rows_ + r % tile_rows_) = v; });
     if (nnz_ != shape_.size()) kept_ = kept(w);

@@ -6,10 +6,10 @@
 
 namespace pare::inline PARE_ABI {
 
-/// 8 rows x 2 registers of columns where blocks have so many rows, else 4 x 4 (with 16 registers 4 x 2): 2 (4) loads of
-/// X, two (one) of weights and eight (four) shuffles feed 16 multiply-adds; one column number serves R rows. Nothing is
-/// gained from blocking K: each load of X serves a tile of rows, so it may come from the second-level cache, and 8 rows
-/// ask half as much of that.
+/// 8 rows x 2 registers of columns (Intel: x 3) where blocks have so many rows, else 4 x 4 (with 16 registers 4 x 2): 2
+/// (4) loads of X, two (one) of weights and eight (four) shuffles feed 16 multiply-adds; one column number serves R
+/// rows. Nothing is gained from blocking K: each load of X serves a tile of rows, so it may come from the second-level
+/// cache, and 8 rows ask half as much of that.
 ///
 /// Measured (Zen 5, 128 columns), of the multiply-add peak: 16 x 1 92 % at 50 % sparsity, 88 at 70, 80 at 90; 4 x 4
 /// 86 % at 70, 80 at 90, 70 where the panel is larger than the second-level cache. What is missing at 90 % are the ends
@@ -24,7 +24,8 @@ struct column_blocks_spmm {
   static constexpr char const* name() noexcept { return "tile"; }
   template <class A>
   static panel_request panels(operand const&, index_t) noexcept {
-    return {.vectors = tiles<A> == 1 && simd::has_32_registers<A> ? 4 : 2};
+    if (tiles<A> == 1) return {.vectors = simd::has_32_registers<A> ? 4 : 2};
+    return {.vectors = simd::runs_on_intel<A>() ? 3 : 2};
   }
 
   template <class A, epilogue E>
@@ -51,10 +52,10 @@ void column_blocks_spmm<R, C, T>::run(operand const& w, x_panel x, float*, y_til
     auto const all = [&]<bool Far>() {
       for (index_t r = r0; r < r1; r += R)
         for (index_t first = 0; first < R; first += tiles<A> * operand::tile_rows) {
-          if constexpr (tiles<A> == 1 && simd::has_32_registers<A>) {
+          if constexpr (tiles<A> == 1 && simd::has_32_registers<A>)
             if (x.vectors == 4) pass<B, 4, Far>(w, x, y, e, r, first);
+          if constexpr (simd::has_32_registers<A>)
             if (x.vectors == 3) pass<B, 3, Far>(w, x, y, e, r, first);
-          }
           if (x.vectors == 2) pass<B, 2, Far>(w, x, y, e, r, first);
           if (x.vectors == 1) pass<B, 1, Far>(w, x, y, e, r, first);
         }

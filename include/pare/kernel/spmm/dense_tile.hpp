@@ -9,11 +9,13 @@
 namespace pare::inline PARE_ABI {
 
 /// 8 rows x 2 registers with 32 registers, 6 x 2 with 16: 2 loads of X and 8 (6) broadcasts feed 16 (12)
-/// multiply-adds. With 8 sums or fewer their latency shows: 4 x 2 is a third slower than 6 x 2.
+/// multiply-adds. With 8 sums or fewer their latency shows: 4 x 2 is a third slower than 6 x 2. On Intel 6 x 4, 10
+/// loads for 24 multiply-adds: there each load beside two multiply-adds a cycle costs a fifth of a cycle, whatever it
+/// loads (24 of both, independent and from the first-level cache, take 16.5 cycles; 24 of either 12).
 /// Operand is dense_tiles<T>, which it reads in one stream, or dense<T>, in as many as rows.
 /// Measured (Zen 5, 128 columns): 96 % of the multiply-add peak for 768 x 768, 87 for 4096 x 4096; 88 for the former
-/// without prefetching the weights. Intel Xeon: 80 to 87 and 76 %, with weights spread by shuffles 57 and 54; 12 or 14
-/// rows, or 3 or 4 registers of columns, are within 9 % of it either way.
+/// without prefetching the weights. Intel Xeon: 89 % for 3072 x 768 (8 x 2 76 to 81, with shuffles 57; 12 x 2 83; 7 x 3
+/// 76).
 /// Pruned elements are multiplied as zeros; matmul() calls it only where X is finite, so that this changes nothing.
 template <operand Operand>
 struct dense_tile_spmm {
@@ -21,17 +23,20 @@ struct dense_tile_spmm {
   using value_type = typename Operand::value_type;
   static constexpr char const* name() noexcept { return "tile"; }
   template <class A>
-  static panel_request panels(Operand const&, index_t) noexcept {
-    return {.vectors = 2};
+  static panel_request panels(Operand const& w, index_t) noexcept {
+    return {.vectors = simd::has_32_registers<A> && tile_rows<A>(w) == 6 ? 4 : 2};
   }
-  template <class A>
-  static constexpr index_t tile_rows = simd::has_32_registers<A> ? 8 : 6;
 
   template <class A, epilogue E>
   static void run(Operand const& w, x_panel x, float* sums, y_tile y, E const& e, index_t r0, index_t r1) noexcept;
 
  private:
-  template <class A, index_t Vectors, epilogue E>
+  template <class A>
+  [[nodiscard]] static index_t tile_rows([[maybe_unused]] Operand const& w) noexcept {
+    if constexpr (std::is_same_v<Operand, dense_tiles<value_type>>) return w.block_rows();
+    return simd::has_32_registers<A> ? 8 : 6;
+  }
+  template <class A, index_t Height, index_t Vectors, epilogue E>
   static void tile(Operand const& w, x_panel x, y_tile y, E const& e, index_t r, index_t rows) noexcept;
 };
 
@@ -39,27 +44,36 @@ template <operand Operand>
 template <class A, epilogue E>
 void dense_tile_spmm<Operand>::run(Operand const& w, x_panel x, float*, y_tile y, E const& e, index_t r0,
                                    index_t r1) noexcept {
-  constexpr index_t step = tile_rows<A>;
+  index_t const step = tile_rows<A>(w);
   simd::with_processor<A, std::is_same_v<value_type, float>>([&]<class B>(std::type_identity<B>) {
     for (index_t r = r0; r < r1; r += step) {
       index_t const rows = r1 - r < step ? r1 - r : step;
-      if (x.vectors == 2) {
-        tile<B, 2>(w, x, y, e, r, rows);
-      } else {
-        tile<B, 1>(w, x, y, e, r, rows);
-      }
+      auto const of_height = [&]<index_t Height>() {
+        if constexpr (Height == 6 && simd::has_32_registers<A>) {
+          if (x.vectors == 4) return tile<B, Height, 4>(w, x, y, e, r, rows);
+          if (x.vectors == 3) return tile<B, Height, 3>(w, x, y, e, r, rows);
+        }
+        if (x.vectors == 2) return tile<B, Height, 2>(w, x, y, e, r, rows);
+        tile<B, Height, 1>(w, x, y, e, r, rows);
+      };
+      if constexpr (simd::has_32_registers<A>)
+        if (step == 8) {
+          of_height.template operator()<8>();
+          continue;
+        }
+      of_height.template operator()<6>();
     }
   });
 }
 
 // Not inlined: beside other kernels g++ spills the sums, with AVX2 up to half as fast.
 template <operand Operand>
-template <class A, index_t Vectors, epilogue E>
+template <class A, index_t Height, index_t Vectors, epilogue E>
 [[gnu::noinline]] void dense_tile_spmm<Operand>::tile(Operand const& w, x_panel x, y_tile y, E const& e, index_t r,
                                                       index_t rows) noexcept {
   using floats = simd::floats<A>;
   constexpr index_t lanes = simd::lanes<A>;
-  constexpr index_t height = tile_rows<A>;
+  constexpr index_t height = Height;
   floats sum[height][Vectors];
   auto const each_sum = [&](auto const& f) __attribute__((always_inline)) {
     simd::repeat<A, height>([&](auto i) __attribute__((always_inline)) {

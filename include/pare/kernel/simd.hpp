@@ -103,6 +103,10 @@ inline constexpr machine machine_of = {lanes<A>,         has_32_registers<A>, ex
                                        expands_words<A>, multiplies_bytes<A>, multiplies_words<A>,
                                        permutes_8<A>};
 
+/// A is on_intel.
+template <class A>
+inline constexpr bool for_intel = std::is_same_v<A, on_intel<typename plain<A>::arch>>;
+
 /// This processor is one of Intel's.
 template <class A>
 [[nodiscard]] inline bool is_intel() noexcept {
@@ -116,6 +120,7 @@ template <class A>
   return false;
 #endif
 }
+
 /// f(on_intel<A>) or f(on_others<A>), as a std::type_identity, for this processor; f(A) where `Differs` says that it is
 /// the same code, and without AVX-512. Kernels of both give the same results. What differs:
 ///  - shuffles take the two ports of Intel's 512-bit multiply-adds, where AMD has ports for shuffles and is short of
@@ -130,23 +135,20 @@ template <class A, bool Differs = true, class F>
     f(std::type_identity<A>{});
   }
 }
-/// Whether that is on_intel, for A as it is or tagged already.
+
+/// Whether with_processor chooses on_intel, or A is that already.
 template <class A>
 [[nodiscard]] inline bool runs_on_intel() noexcept {
   bool intel = false;
-  with_processor<A>([&]<class B>(std::type_identity<B>) {
-    intel = std::is_same_v<B, on_intel<typename plain<B>::arch>>;
-  });
+  with_processor<A>([&]<class B>(std::type_identity<B>) { intel = for_intel<B>; });
   return intel;
 }
-template <class A>
-inline constexpr bool loads_weights = std::is_same_v<A, on_intel<typename plain<A>::arch>>;
 
 /// How many bytes ahead to fetch what is read as one stream: `usual` was measured for each kernel on a Zen 5 (40 GB/s);
 /// Intel's processors want less (a Xeon, 17 GB/s: decode with 6 to 20 KB takes up to 9 % longer than with 3.5).
 template <class A>
 [[nodiscard]] constexpr index_t fetch_distance(index_t usual, index_t intels = 3584) noexcept {
-  return std::is_same_v<A, on_intel<typename plain<A>::arch>> ? intels : usual;
+  return for_intel<A> ? intels : usual;
 }
 
 /// f(0), ..., f(N - 1) with constants for arguments. Arrays that are indexed with them become registers for certain,
@@ -253,7 +255,7 @@ template <class A>
   [[maybe_unused]] double both;
   std::memcpy(&both, weights, sizeof both);
 #if XSIMD_WITH_AVX512F
-  if constexpr (std::is_base_of_v<xsimd::avx512f, A> && !loads_weights<A>) {
+  if constexpr (std::is_base_of_v<xsimd::avx512f, A> && !for_intel<A>) {
     __m512 const pairs = in_register<A>(floats<A>(_mm512_castpd_ps(_mm512_set1_pd(both))));
     return {floats<A>(_mm512_moveldup_ps(pairs)), floats<A>(_mm512_movehdup_ps(pairs))};
   }
@@ -280,7 +282,7 @@ struct weight_four {
 };
 template <class A, class T>
 [[nodiscard]] inline weight_four<A> broadcast_four(T const* weights) noexcept {
-  if constexpr (loads_weights<A> && std::is_same_v<T, float>)
+  if constexpr (for_intel<A> && std::is_same_v<T, float>)
     return {in_register<A>(floats<A>(weights[0])), in_register<A>(floats<A>(weights[1])),
             in_register<A>(floats<A>(weights[2])), in_register<A>(floats<A>(weights[3]))};
 #if XSIMD_WITH_AVX512F

@@ -66,12 +66,10 @@ void bitmap_stream_few<T>::run(bitmap_stream<T> const& w, x_columns x, matrix_sp
 #if XSIMD_WITH_AVX512CD
   if constexpr (simd::expands<A>) {
     if (w.by_words() == (std::same_as<T, bf16> && simd::expands_words<A>)) {
-      return simd::with_processor<A>([&]<class B>(std::type_identity<B>) {
-        if (x.width == 1) return expanded<B, 1>(w, x, y, e, r0, r1);
-        if (x.width == 2) return expanded<B, 2>(w, x, y, e, r0, r1);
-        if (x.width == 4) return expanded<B, 4>(w, x, y, e, r0, r1);
-        return expanded<B, 8>(w, x, y, e, r0, r1);
-      });
+      if (x.width == 1) return expanded<A, 1>(w, x, y, e, r0, r1);
+      if (x.width == 2) return expanded<A, 2>(w, x, y, e, r0, r1);
+      if (x.width == 4) return expanded<A, 4>(w, x, y, e, r0, r1);
+      return expanded<A, 8>(w, x, y, e, r0, r1);
     }
   }
 #endif
@@ -149,15 +147,17 @@ void bitmap_stream_few<T>::expanded(bitmap_stream<T> const& w, x_columns x, matr
     __m512 sums[rows * Width * chains<Width>];
     for (__m512& s : sums) s = _mm512_setzero_ps();
     if constexpr (Width <= 4) {
-      auto const all = [&]<index_t Lines>() {
-        if (x.finite) {
-          add_blocks<A, Width, 0, 4, Lines, false>(m, v, x.data, w.blocks(), sums);
-        } else {
-          add_blocks<A, Width, 0, 4, Lines, true>(m, v, x.data, w.blocks(), sums);
-        }
-      };
-      if (w.row_lines() == 2) all.template operator()<2>();
-      if (w.row_lines() >= 3) all.template operator()<3>();
+      simd::with_processor<A, Width == 1>([&]<class B>(std::type_identity<B>) {
+        auto const all = [&]<index_t Lines>() {
+          if (x.finite) {
+            add_blocks<B, Width, 0, 4, Lines, false>(m, v, x.data, w.blocks(), sums);
+          } else {
+            add_blocks<B, Width, 0, 4, Lines, true>(m, v, x.data, w.blocks(), sums);
+          }
+        };
+        if (w.row_lines() == 2) all.template operator()<2>();
+        if (w.row_lines() >= 3) all.template operator()<3>();
+      });
     } else {  // two rows at a time, so that the sums fit the registers; a run of blocks stays in the first-level cache
       for (index_t b = 0; b < w.blocks(); b += run_blocks) {
         index_t const n = b + run_blocks < w.blocks() ? run_blocks : w.blocks() - b;

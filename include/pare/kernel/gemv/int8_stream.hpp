@@ -61,13 +61,11 @@ void int8_stream_few<Operand>::run(Operand const& w, int8_columns const& x, matr
     for (index_t first = 0; first < x.count; first += most_columns) {
       index_t const count = x.count - first < most_columns ? x.count - first : most_columns;
       float totals[most_columns * height];
-      simd::with_processor<A>([&]<class B>(std::type_identity<B>) {
-        if (count == 1) {
-          four_rows<B, 1>(w, x, first, 1, r, totals);
-        } else {
-          four_rows<B, 0>(w, x, first, count, r, totals);
-        }
-      });
+      if (count == 1) {
+        simd::with_processor<A>([&]<class B>(std::type_identity<B>) { four_rows<B, 1>(w, x, first, 1, r, totals); });
+      } else {
+        four_rows<A, 0>(w, x, first, count, r, totals);
+      }
       for (index_t i = 0; i < height && r + i < w.shape().rows; ++i)
         for (index_t j = 0; j < count; ++j) y(r + i, first + j) = e(totals[j * height + i], r + i, first + j);
     }

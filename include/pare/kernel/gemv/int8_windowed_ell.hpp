@@ -30,6 +30,7 @@ struct int8_windowed_ell_few {
  private:
   static constexpr index_t height = operand::height;
   static constexpr index_t most_columns = 8;  // at a time
+  static constexpr index_t ahead = 8192;      // bytes
 
   /// totals[j * 64 + i]: row 64 b + i times column first + j. Count is the number of columns, or 0: `count` is.
   template <class A, index_t Count>
@@ -45,13 +46,11 @@ void int8_windowed_ell_few<G>::run(operand const& w, int8_columns const& x, matr
     for (index_t first = 0; first < x.count; first += most_columns) {
       index_t const count = x.count - first < most_columns ? x.count - first : most_columns;
       alignas(alignment) float totals[most_columns * height];
-      simd::with_processor<A>([&]<class B>(std::type_identity<B>) {
-        if (count == 1) {
-          block<B, 1>(w, x, first, 1, r / height, totals);
-        } else {
-          block<B, 0>(w, x, first, count, r / height, totals);
-        }
-      });
+      if (count == 1) {
+        block<A, 1>(w, x, first, 1, r / height, totals);
+      } else {
+        block<A, 0>(w, x, first, count, r / height, totals);
+      }
       for (index_t i = 0; i < height && r + i < w.shape().rows; ++i)
         for (index_t j = 0; j < count; ++j) y(r + i, first + j) = e(totals[j * height + i], r + i, first + j);
     }
@@ -67,7 +66,6 @@ void int8_windowed_ell_few<G>::block([[maybe_unused]] operand const& w, [[maybe_
   constexpr index_t parts = operand::parts;
   static_assert(parts == 4);
   index_t const columns = Count == 0 ? count : Count;
-  constexpr index_t ahead = simd::fetch_distance<A>(8192);
   __m512 sums[Count == 0 ? most_columns : Count][parts];
   for (auto& column : sums)
     for (__m512& s : column) s = _mm512_setzero_ps();

@@ -60,19 +60,17 @@ void windowed_ell_few<T>::run(windowed_ell<T> const& w, x_columns x, matrix_span
     alignas(alignment) float sums[8 * lanes];
 #if XSIMD_WITH_AVX512CD
     if constexpr (simd::expands<A>) {
-      simd::with_processor<A>([&]<class B>(std::type_identity<B>) {
-        auto const columns = [&]<index_t Width>() {
-          if (x.finite) {
-            permuted<B, Width, false>(w, g, x.data, sums);
-          } else {
-            permuted<B, Width, true>(w, g, x.data, sums);
-          }
-        };
-        if (x.width == 1) columns.template operator()<1>();
-        if (x.width == 2) columns.template operator()<2>();
-        if (x.width == 4) columns.template operator()<4>();
-        if (x.width == 8) columns.template operator()<8>();
-      });
+      auto const columns = [&]<index_t Width>() {
+        if (x.finite) {
+          permuted<A, Width, false>(w, g, x.data, sums);
+        } else {
+          permuted<A, Width, true>(w, g, x.data, sums);
+        }
+      };
+      if (x.width == 1) columns.template operator()<1>();
+      if (x.width == 2) columns.template operator()<2>();
+      if (x.width == 4) columns.template operator()<4>();
+      if (x.width == 8) columns.template operator()<8>();
     } else
 #endif
     {
@@ -129,7 +127,7 @@ template <class A, index_t Width, bool Masked>
 [[gnu::noinline]] void windowed_ell_few<T>::permuted(windowed_ell<T> const& w, group const& g, float const* x,
                                                      float* sums) noexcept {
   constexpr index_t stride = Width * lanes;
-  constexpr index_t ahead = simd::fetch_distance<A>(8192) / static_cast<index_t>(sizeof(T));
+  constexpr index_t ahead = 8192 / static_cast<index_t>(sizeof(T));
   T const* v = w.values(g);
   std::uint32_t const* bits = w.bits(g);
   auto const* win = w.windows(g);

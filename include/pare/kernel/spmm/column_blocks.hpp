@@ -40,8 +40,9 @@ struct column_blocks_spmm {
   static constexpr index_t fetched_ahead = C < 12 ? 24 / C - 1 : 1;
   static constexpr index_t far_bytes = 256 * 1024;
 
-  template <class A, index_t Vectors, bool Far, epilogue E>
-  static void pass(operand const& w, x_panel x, y_tile y, E const& e, index_t r, index_t first) noexcept;
+  /// The sums of the rows of `tiles` tiles from r + first on: Vectors registers for each. panel: x.data.
+  template <class A, index_t Vectors, bool Far>
+  static void pass(operand const& w, float const* panel, index_t r, index_t first, float* sums) noexcept;
 };
 
 template <index_t R, index_t C, weight_value T>
@@ -49,18 +50,26 @@ template <class A, epilogue E>
 void column_blocks_spmm<R, C, T>::run(operand const& w, x_panel x, float*, y_tile y, E const& e, index_t r0,
                                       index_t r1) noexcept {
   simd::with_processor<A, std::is_same_v<T, float>>([&]<class B>(std::type_identity<B>) {
+    constexpr index_t height = tiles<A> * operand::tile_rows;
+    constexpr index_t lanes = simd::lanes<A>;
+    alignas(alignment) float sums[height * 4 * lanes];
     auto const all = [&]<bool Far>() {
       for (index_t r = r0; r < r1; r += R)
-        for (index_t first = 0; first < R; first += tiles<A> * operand::tile_rows) {
+        for (index_t first = 0; first < R; first += height) {
           if constexpr (tiles<A> == 1 && simd::has_32_registers<A>)
-            if (x.vectors == 4) pass<B, 4, Far>(w, x, y, e, r, first);
+            if (x.vectors == 4) pass<B, 4, Far>(w, x.data, r, first, sums);
           if constexpr (simd::has_32_registers<A>)
-            if (x.vectors == 3) pass<B, 3, Far>(w, x, y, e, r, first);
-          if (x.vectors == 2) pass<B, 2, Far>(w, x, y, e, r, first);
-          if (x.vectors == 1) pass<B, 1, Far>(w, x, y, e, r, first);
+            if (x.vectors == 3) pass<B, 3, Far>(w, x.data, r, first, sums);
+          if (x.vectors == 2) pass<B, 2, Far>(w, x.data, r, first, sums);
+          if (x.vectors == 1) pass<B, 1, Far>(w, x.data, r, first, sums);
+          float const* sum = sums;
+          for (index_t row = r + first; row < r + first + height; ++row)
+            for (index_t t = 0; t < x.vectors; ++t, sum += lanes)
+              e(simd::floats<A>::load_aligned(sum), row, x.first_column + t * lanes)
+                  .store_unaligned(y.row(row) + t * lanes);
         }
     };
-    if constexpr (simd::loads_weights<B>) {
+    if constexpr (simd::for_intel<B>) {
       index_t const panel_bytes = w.shape().cols * x.vectors * simd::lanes<A> * static_cast<index_t>(sizeof(float));
       if (panel_bytes > far_bytes) return all.template operator()<true>();
     }
@@ -68,12 +77,12 @@ void column_blocks_spmm<R, C, T>::run(operand const& w, x_panel x, float*, y_til
   });
 }
 
-/// The rows of `tiles` tiles from r + first on. Not inlined: what g++ makes of it beside other kernels is a third
-/// slower.
+// Not inlined: what g++ makes of it beside other kernels is a third slower. Without the epilogue: compiled once for
+// all.
 template <index_t R, index_t C, weight_value T>
-template <class A, index_t Vectors, bool Far, epilogue E>
-[[gnu::noinline]] void column_blocks_spmm<R, C, T>::pass(operand const& w, x_panel x, y_tile y, E const& e, index_t r,
-                                                         index_t first) noexcept {
+template <class A, index_t Vectors, bool Far>
+[[gnu::noinline]] void column_blocks_spmm<R, C, T>::pass(operand const& w, float const* panel, index_t r, index_t first,
+                                                         float* sums) noexcept {
   using floats = simd::floats<A>;
   constexpr index_t lanes = simd::lanes<A>;
   constexpr index_t stride = Vectors * lanes;
@@ -94,16 +103,16 @@ template <class A, index_t Vectors, bool Far, epilogue E>
   index_t next_1 = column[1];
   index_t next_2 = column[2];
   for (index_t n = w.blocks(r / R); n > 0; --n, ++column) {
-    float const* panel = x.data + next_0 * stride;
+    float const* at = panel + next_0 * stride;
     next_0 = next_1;
     next_1 = next_2;
     next_2 = column[3];
     if constexpr (Far)
       for (index_t t = 0; t < Vectors * C; ++t)
-        __builtin_prefetch(x.data + static_cast<index_t>(column[fetched_ahead]) * stride + t * lanes);
-    for (index_t c = 0; c < C; ++c, panel += stride) {
+        __builtin_prefetch(panel + static_cast<index_t>(column[fetched_ahead]) * stride + t * lanes);
+    for (index_t c = 0; c < C; ++c, at += stride) {
       floats input[Vectors];
-      for (index_t t = 0; t < Vectors; ++t) input[t] = simd::in_register<A>(floats::load_aligned(panel + t * lanes));
+      for (index_t t = 0; t < Vectors; ++t) input[t] = simd::in_register<A>(floats::load_aligned(at + t * lanes));
       simd::repeat<A, tiles<A>>([&](auto tile) __attribute__((always_inline)) {
         __builtin_prefetch(values[tile] + ahead);
         simd::weight_four<A> const weight = simd::broadcast_four<A>(values[tile]);
@@ -117,10 +126,8 @@ template <class A, index_t Vectors, bool Far, epilogue E>
       });
     }
   }
-  float* const out = y.row(r + first);
-  each_sum([&](auto i, auto t) __attribute__((always_inline)) {
-    e(sum[i][t], r + first + i, x.first_column + t * lanes).store_unaligned(out + i * y.stride + t * lanes);
-  });
+  each_sum([&](auto i, auto t)
+               __attribute__((always_inline)) { sum[i][t].store_aligned(sums + (i * Vectors + t) * lanes); });
 }
 
 }  // namespace pare::inline PARE_ABI

@@ -36,59 +36,67 @@ struct dense_tile_spmm {
     if constexpr (std::is_same_v<Operand, dense_tiles<value_type>>) return w.block_rows();
     return simd::has_32_registers<A> ? 8 : 6;
   }
-  template <class A, index_t Height, index_t Vectors, epilogue E>
-  static void tile(Operand const& w, x_panel x, y_tile y, E const& e, index_t r, index_t rows) noexcept;
+  /// The sums of rows [r, r + Height), of which `rows` are there: Vectors registers for each.
+  template <class A, index_t Height, index_t Vectors>
+  static void tile(Operand const& w, float const* panel, index_t r, index_t rows, float* sums) noexcept;
 };
 
 template <operand Operand>
 template <class A, epilogue E>
 void dense_tile_spmm<Operand>::run(Operand const& w, x_panel x, float*, y_tile y, E const& e, index_t r0,
                                    index_t r1) noexcept {
-  index_t const step = tile_rows<A>(w);
-  simd::with_processor<A, std::is_same_v<value_type, float>>([&]<class B>(std::type_identity<B>) {
-    for (index_t r = r0; r < r1; r += step) {
-      index_t const rows = r1 - r < step ? r1 - r : step;
-      auto const of_height = [&]<index_t Height>() {
-        if constexpr (Height == 6 && simd::has_32_registers<A>) {
-          if (x.vectors == 4) return tile<B, Height, 4>(w, x, y, e, r, rows);
-          if (x.vectors == 3) return tile<B, Height, 3>(w, x, y, e, r, rows);
-        }
-        if (x.vectors == 2) return tile<B, Height, 2>(w, x, y, e, r, rows);
-        tile<B, Height, 1>(w, x, y, e, r, rows);
-      };
-      if constexpr (simd::has_32_registers<A>)
-        if (step == 8) {
-          of_height.template operator()<8>();
-          continue;
-        }
-      of_height.template operator()<6>();
+  auto const all = [&]<class B, index_t Height>(std::type_identity<B>, std::integral_constant<index_t, Height>) {
+    constexpr index_t lanes = simd::lanes<A>;
+    alignas(alignment) float sums[Height * 4 * lanes];
+    for (index_t r = r0; r < r1; r += Height) {
+      index_t const rows = r1 - r < Height ? r1 - r : Height;
+      if constexpr (Height == 6 && simd::has_32_registers<A>) {
+        if (x.vectors == 4) tile<B, Height, 4>(w, x.data, r, rows, sums);
+        if (x.vectors == 3) tile<B, Height, 3>(w, x.data, r, rows, sums);
+      }
+      if (x.vectors == 2) tile<B, Height, 2>(w, x.data, r, rows, sums);
+      if (x.vectors == 1) tile<B, Height, 1>(w, x.data, r, rows, sums);
+      float const* sum = sums;
+      for (index_t i = 0; i < rows; ++i)
+        for (index_t t = 0; t < x.vectors; ++t, sum += lanes)
+          e(simd::floats<A>::load_aligned(sum), r + i, x.first_column + t * lanes)
+              .store_unaligned(y.row(r + i) + t * lanes);
     }
-  });
+  };
+  constexpr bool differs = std::is_same_v<value_type, float>;
+  if constexpr (simd::has_32_registers<A>)
+    if (tile_rows<A>(w) == 8)
+      return simd::with_processor<A, differs>([&](auto arch) { all(arch, std::integral_constant<index_t, 8>{}); });
+  if constexpr (std::is_same_v<Operand, dense_tiles<value_type>> || !simd::has_32_registers<A>) {
+    // With 32 registers that is the layout for Intel.
+    using intel = simd::on_intel<typename simd::plain<A>::arch>;
+    using arch = std::conditional_t<differs && simd::has_32_registers<A>, intel, A>;
+    all(std::type_identity<arch>{}, std::integral_constant<index_t, 6>{});
+  }
 }
 
-// Not inlined: beside other kernels g++ spills the sums, with AVX2 up to half as fast.
+// Not inlined: beside other kernels g++ spills the sums, with AVX2 up to half as fast. Without the epilogue: compiled
+// once for all of them.
 template <operand Operand>
-template <class A, index_t Height, index_t Vectors, epilogue E>
-[[gnu::noinline]] void dense_tile_spmm<Operand>::tile(Operand const& w, x_panel x, y_tile y, E const& e, index_t r,
-                                                      index_t rows) noexcept {
+template <class A, index_t Height, index_t Vectors>
+[[gnu::noinline]] void dense_tile_spmm<Operand>::tile(Operand const& w, float const* panel, index_t r, index_t rows,
+                                                      float* sums) noexcept {
   using floats = simd::floats<A>;
   constexpr index_t lanes = simd::lanes<A>;
-  constexpr index_t height = Height;
-  floats sum[height][Vectors];
+  floats sum[Height][Vectors];
   auto const each_sum = [&](auto const& f) __attribute__((always_inline)) {
-    simd::repeat<A, height>([&](auto i) __attribute__((always_inline)) {
+    simd::repeat<A, Height>([&](auto i) __attribute__((always_inline)) {
       simd::repeat<A, Vectors>([&](auto t) __attribute__((always_inline)) { f(i, t); });
     });
   };
   each_sum([&](auto i, auto t) __attribute__((always_inline)) { sum[i][t] = floats(0.0f); });
   index_t const inputs = w.shape().cols;
-  float const* panel = x.data;
   // Inputs [0, count) of what is left of the panel; pair(k, i) gives the weights of rows i and i + 1.
   auto const multiply = [&](index_t count, auto const& pair) __attribute__((always_inline)) {
     for (index_t k = 0; k < count; ++k, panel += Vectors * lanes) {
       floats columns[Vectors];
       for (index_t t = 0; t < Vectors; ++t) columns[t] = floats::load_aligned(panel + t * lanes);
-      simd::repeat<A, height / 2>([&](auto half) __attribute__((always_inline)) {
+      simd::repeat<A, Height / 2>([&](auto half) __attribute__((always_inline)) {
         constexpr index_t i = 2 * half;
         simd::weight_pair<A> const weight = pair(k, i);
         simd::repeat<A, Vectors>([&](auto t) __attribute__((always_inline)) {
@@ -99,24 +107,24 @@ template <class A, index_t Height, index_t Vectors, epilogue E>
     }
   };
   if constexpr (std::is_same_v<Operand, dense_tiles<value_type>>) {
-    value_type const* const weights = w.tile(r / height);
+    value_type const* const weights = w.tile(r / Height);
     multiply(inputs, [&](index_t k, index_t i) {
-      if (i == 0) __builtin_prefetch(weights + (k + 32) * height);
-      return simd::broadcast_pair<A>(weights + k * height + i);
+      if (i == 0) __builtin_prefetch(weights + (k + 32) * Height);
+      return simd::broadcast_pair<A>(weights + k * Height + i);
     });
   } else {
-    value_type const* row[height];  // those behind the last repeat it
-    for (index_t i = 0; i < height; ++i) row[i] = w.values().row(r + (i < rows ? i : rows - 1));
+    value_type const* row[Height];  // those behind the last repeat it
+    for (index_t i = 0; i < Height; ++i) row[i] = w.values().row(r + (i < rows ? i : rows - 1));
     if constexpr (std::is_same_v<value_type, float>) {
       multiply(inputs, [&](index_t k, index_t i) {
         return simd::weight_pair<A>{floats(row[i][k]), floats(row[i + 1][k])};
       });
     } else {  // widened a stretch at a time, many elements an instruction; one by one takes longer than the products
       constexpr index_t stretch = 128;
-      alignas(alignment) float wide[height][stretch];
+      alignas(alignment) float wide[Height][stretch];
       for (index_t first = 0; first < inputs; first += stretch) {
         index_t const count = inputs - first < stretch ? inputs - first : stretch;
-        for (index_t i = 0; i < height; ++i)
+        for (index_t i = 0; i < Height; ++i)
           for (index_t k = 0; k < count; ++k) wide[i][k] = to_float(row[i][first + k]);
         multiply(count, [&](index_t k, index_t i) {
           return simd::weight_pair<A>{floats(wide[i][k]), floats(wide[i + 1][k])};
@@ -124,10 +132,8 @@ template <class A, index_t Height, index_t Vectors, epilogue E>
       }
     }
   }
-  float* const out = y.row(r);
-  each_sum([&](auto i, auto t) __attribute__((always_inline)) {
-    if (i < rows) e(sum[i][t], r + i, x.first_column + t * lanes).store_unaligned(out + i * y.stride + t * lanes);
-  });
+  each_sum([&](auto i, auto t)
+               __attribute__((always_inline)) { sum[i][t].store_aligned(sums + (i * Vectors + t) * lanes); });
 }
 
 }  // namespace pare::inline PARE_ABI

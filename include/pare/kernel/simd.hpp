@@ -145,7 +145,7 @@ template <class A>
 }
 
 /// How many bytes ahead to fetch what is read as one stream: `usual` was measured for each kernel on a Zen 5 (40 GB/s);
-/// Intel's processors want less (a Xeon, 17 GB/s: decode with 6 to 20 KB takes up to 9 % longer than with 3.5).
+/// Intel's processors want less (a Xeon, 17 GB/s: float decode with 6 to 20 KB takes up to 8 % longer than with 3.5).
 template <class A>
 [[nodiscard]] constexpr index_t fetch_distance(index_t usual, index_t intels = 3584) noexcept {
   return for_intel<A> ? intels : usual;

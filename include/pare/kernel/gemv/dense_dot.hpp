@@ -11,9 +11,10 @@
 // for each column. x is taken in blocks of 16 KB, which stay in the first-level cache while 32 rows pass; the sums of
 // each row wait in memory between blocks. us (Zen 5) for 2, 4, 8 columns (bitmap_stream_few of the full matrix; oneDNN,
 // which multiplies bf16 by bf16):
-//   768 x 768     f32     24    27    50  (28, 97, 58; 21, 22, 39)           bf16    15    26   49  (19, 26, 59; 10,
-//   11, 20) 4096 x 4096   f32   2290  2570  2350  (2240, 3200, 6800; 1800, 1920, 2500) 11008 x 4096  bf16  3100  3310
-//   4030  (3050, 3900, 6260; 2350, 2600, 3450)
+//   768 x 768     f32     24    27    50  (28, 97, 58; 21, 22, 39)
+//   768 x 768     bf16    15    26    49  (19, 26, 59; 10, 11, 20)
+//   4096 x 4096   f32   2290  2570  2350  (2240, 3200, 6800; 1800, 1920, 2500)
+//   11008 x 4096  bf16  3100  3310  4030  (3050, 3900, 6260; 2350, 2600, 3450)
 // Prefetches must follow the order of the rows and blocks (bf16, two columns: 6000 us without), 8 KB ahead; with 2 KB 8
 // columns take 5250 us. Dead ends: one row (bf16 twice as slow for 4 columns), four (two columns 5 to 20 % slower); x
 // not in blocks (8 columns: bf16 7800, f32 3800); blocks of 8 or 32 KB; 8 or 64 rows between two blocks.

@@ -19,8 +19,9 @@ TEST_CASE("matrix: is zeroed, aligned to 64 bytes, and refuses negative extents"
     CHECK(reinterpret_cast<std::uintptr_t>(m.data()) % 64 == 0);
     for (index_t i = 0; i < m.size(); ++i) REQUIRE(m.data()[i] == 0.0f);
   }
-  // From 2 MB on storage is made of huge pages, which moving and copying must give back as they got them.
-  for (index_t rows : {(1 << 11) - 1, 1 << 11, (1 << 11) + 1}) {
+  // From 1 MB on storage is made of huge pages, which moving and copying must give back as they got them: here of one,
+  // one and small ones, two, and as the heap left them.
+  for (index_t rows : {(1 << 10) - 1, 1 << 10, (1 << 11) - 1, 1 << 11, (1 << 11) + 1, 3 << 10, 1 << 10, 3 << 10}) {
     matrix<float> large(rows, 256);
     CHECK(reinterpret_cast<std::uintptr_t>(large.data()) % 64 == 0);
     large(rows - 1, 255) = 1.0f;
@@ -32,6 +33,17 @@ TEST_CASE("matrix: is zeroed, aligned to 64 bytes, and refuses negative extents"
   }
   CHECK_THROWS_AS(matrix<float>(-1, 2), pare::contract_violation);
   CHECK_THROWS_AS(matrix<float>(2, -1), pare::contract_violation);
+}
+
+TEST_CASE("storage: the last huge page is half full, or an eighth of all at most is wasted") {
+  constexpr std::size_t page = pare::detail::huge_page;
+  constexpr auto pages = [](std::size_t bytes) { return pare::detail::in_huge_pages(bytes) / page; };
+  for (std::size_t const none : {std::size_t{0}, std::size_t{1}, page / 2 - 1}) CHECK(pages(none) == 0);
+  for (std::size_t const one : {page / 2, page - 1, page, page + page / 2 - 1}) CHECK(pages(one) == 1);
+  CHECK(pages(page + page / 2) == 2);
+  CHECK(pages(8 * page) == 8);
+  CHECK(pages(8 * page + 1) == 9);
+  CHECK(pages(7 * page + 1) == 7);
 }
 
 TEST_CASE("aligned_allocator: vectors keep their elements while they grow into huge pages") {

@@ -75,7 +75,7 @@ class column_blocks {
   extents shape_;
   index_t nnz_;
   std::vector<index_t> begin_;
-  std::vector<std::uint32_t> columns_;
+  std::vector<std::uint32_t, aligned_allocator<std::uint32_t>> columns_;
   matrix<T> values_;
 };
 

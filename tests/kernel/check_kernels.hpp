@@ -123,6 +123,7 @@ class kernel_check {
         }
       }
     }
+    if constexpr (!gemv_kernel<Kernel> && !few_columns_kernel<Kernel>) many_inputs();
     adversarial();
     without_elements();
     not_finite();
@@ -267,6 +268,12 @@ class kernel_check {
           REQUIRE(within_bound(format, x, y.span()));
         }
       }
+  }
+
+  /// More than one pass over X takes at once, in any kernel; several groups of rows, the last one not full.
+  void many_inputs() {
+    F const w = sample(tiled_by<F>({149, 4133}), 0.5f);
+    for (index_t const n : {34, 63}) layouts(w, n);
   }
 
   /// Large enough that more than one thread takes part.

@@ -16,7 +16,8 @@ namespace pare::inline PARE_ABI {
 /// of short rows. Tried in vain there: weights spread by loads instead of shuffles (8 x 2: 83 and 76 %); X fetched
 /// ahead; panels of 3 or 2 registers for 4 x 4.
 /// Intel: 16 x 1 83, 83 and 64 to 69 % (3072 x 768; 8 x 2 73, 75 and 67, with shuffles 57, 57, 52); 4096 x 4096 at 90 %
-/// 46, 63 with X fetched ahead, which costs 5 % where the panel stays in the second-level cache. An `if` in the loop
+/// 46 (47 with K in blocks of 1024), 63 with X fetched ahead, which costs 5 % where the panel stays in the second-level
+/// cache. An `if` in the loop
 /// instead of a second loop makes g++ spill the sums: half as fast.
 template <index_t R, index_t C, weight_value T>
 struct column_blocks_spmm {

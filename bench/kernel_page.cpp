@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Prints a page (Markdown) of all kernels in the registry, and of what the cost model chooses on this machine.
-//   kernel_page > kernels.md
+//   kernel_page > page.md: docs/kernels.md up to "## Measured", which is written by hand
 #include <cstdio>
 #include <string>
 #include <type_traits>
@@ -20,8 +20,10 @@ char const* kind_of() {
     return "one column";
   } else if constexpr (spmm_kernel<Kernel> || int8_spmm_kernel<Kernel>) {
     return "many columns";
-  } else {
+  } else if constexpr (few_columns_kernel<Kernel>) {
     return "up to eight columns";
+  } else {
+    return "few columns";
   }
 }
 

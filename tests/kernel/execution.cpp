@@ -2,12 +2,15 @@
 #include <atomic>
 #include <chrono>
 #include <exception>
+#include <fstream>
 #include <new>
+#include <system_error>
 #include <thread>
 #include <vector>
 
 #if defined(__linux__) && !defined(__ANDROID__)
 #include <sched.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #endif
@@ -80,6 +83,30 @@ TEST_CASE("execution: every kind runs each part exactly once") {
   }
   CHECK_THROWS_AS(thread_pool(-1), pare::contract_violation);
 }
+
+#if defined(__linux__) && !defined(__ANDROID__)
+TEST_CASE("thread_pool: where the system starts no more threads, it says so, and the others end") {
+  rlim_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  rlim_t const used = pages * static_cast<rlim_t>(sysconf(_SC_PAGESIZE));
+  if (used == 0 || used > rlim_t{1} << 38) {
+    WARN("skipped: the address space of this program cannot be limited (sanitizers reserve much of it)");
+    return;
+  }
+  rlimit before{};
+  REQUIRE(getrlimit(RLIMIT_AS, &before) == 0);
+  rlimit const little{used + (rlim_t{512} << 20), before.rlim_max};
+  REQUIRE(setrlimit(RLIMIT_AS, &little) == 0);
+  bool refused = false;
+  try {
+    thread_pool pool(5000);
+  } catch (std::system_error const&) {
+    refused = true;
+  }
+  REQUIRE(setrlimit(RLIMIT_AS, &before) == 0);
+  CHECK(refused);
+}
+#endif
 
 TEST_CASE("thread_pool: survives many small pieces of work and being destroyed at once") {
   for (int i = 0; i < 50; ++i) thread_pool(4);

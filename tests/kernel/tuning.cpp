@@ -87,6 +87,15 @@ TEST_CASE("tuning: text holds all of a table") {
   CHECK(read->find(layer_of(format, 128, 0.5, 2)) == "row_pairs");
   CHECK(read->find(layer_of(format, 128)).empty());
   CHECK_THROWS_AS(table.set(elsewhere, "none of this name"), pare::contract_violation);
+  // What could not be read back would cost all other layers of the file.
+  for (auto const spoil : {+[](tuned_layer& l) { l.format = "my format"; }, +[](tuned_layer& l) { l.format = ""; },
+                           +[](tuned_layer& l) { l.dtype = "f32\n"; }, +[](tuned_layer& l) { l.arch = "#x"; },
+                           +[](tuned_layer& l) { l.density = 13; }, +[](tuned_layer& l) { l.outputs = -1; },
+                           +[](tuned_layer& l) { l.columns = 0; }}) {
+    tuned_layer spoilt = elsewhere;
+    spoil(spoilt);
+    CHECK_THROWS_AS(table.set(spoilt, "dense"), pare::contract_violation);
+  }
 
   auto const by_hand =
       tuning::parse(head + "\n# a remark\n  avx2   csr f32 3 5 10 1 0 1 csr  \n#\navx2 csr f32 3 5 9 1 0 1 csr");
@@ -186,7 +195,7 @@ TEST_CASE("prepare: a choice that cannot be taken counts as none") {
   CHECK(pare::prepare(format, {.columns = 40, .choices = &table}).name() == by_cost);
   CHECK(table.find(layer_of(format, 40)) == "int8_dense");
   tuned_layer elsewhere = layer_of(format, 40);
-  elsewhere.arch = "of another processor";
+  elsewhere.arch = "another";
   tuning foreign = table_of(elsewhere, by_cost == "bitmap" ? "dense" : "bitmap");
   CHECK(pare::prepare(format, {.columns = 40, .choices = &foreign}).name() == by_cost);
   // Measured, it is replaced.

@@ -5,6 +5,7 @@
 
 #include <pare/core/cast.hpp>
 #include <pare/core/matrix.hpp>
+#include <pare/mask/mask.hpp>
 
 #include "support/catch.hpp"
 #include "support/samples.hpp"
@@ -33,6 +34,9 @@ TEST_CASE("matrix: is zeroed, aligned to 64 bytes, and refuses negative extents"
   }
   CHECK_THROWS_AS(matrix<float>(-1, 2), pare::contract_violation);
   CHECK_THROWS_AS(matrix<float>(2, -1), pare::contract_violation);
+  CHECK_THROWS_AS(matrix<float>(index_t{1} << 31, index_t{1} << 31), pare::contract_violation);
+  CHECK_THROWS_AS(matrix<float>(index_t{1} << 40, index_t{1} << 40), pare::contract_violation);
+  CHECK_THROWS_AS(pare::mask({index_t{1} << 40, index_t{1} << 40}), pare::contract_violation);
 }
 
 TEST_CASE("storage: the last huge page is half full, or an eighth of all at most is wasted") {

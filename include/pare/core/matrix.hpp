@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstring>
+#include <limits>
 #include <type_traits>
 #include <utility>
 
@@ -99,9 +100,11 @@ class matrix {
   using value_type = T;
 
   matrix() = default;
-  /// Pre: rows, cols >= 0.
+  /// Pre: rows, cols >= 0, and an index_t holds the number of bytes. Throws std::bad_alloc.
   matrix(index_t rows, index_t cols) : rows_(rows), cols_(cols) {
     PARE_EXPECTS(rows >= 0 && cols >= 0, "matrix: extents must not be negative");
+    constexpr index_t most = std::numeric_limits<index_t>::max() / index_t{sizeof(T)};
+    PARE_EXPECTS(cols == 0 || rows <= most / cols, "matrix: so many elements cannot be addressed");
     if (size() > 0) {
       data_ = static_cast<T*>(detail::allocate(bytes()));
       std::memset(static_cast<void*>(data_), 0, bytes());

@@ -43,7 +43,7 @@ inline constexpr std::size_t huge_page = std::size_t{1} << 21;
 /// Uninitialised storage. Throws std::bad_alloc.
 [[nodiscard]] inline void* allocate(std::size_t bytes) {
   std::size_t const huge = in_huge_pages(bytes);
-  void* const p = ::operator new (std::max(bytes, huge), alignment_of(bytes));
+  void* const p = ::operator new(std::max(bytes, huge), alignment_of(bytes));
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
   // Hints: where they fail the pages stay small. The heap may give memory that was used before, in small pages: the
   // first hint gives those back.
@@ -56,7 +56,7 @@ inline constexpr std::size_t huge_page = std::size_t{1} << 21;
 }
 
 /// Gives back what allocate(bytes) returned, or nullptr.
-inline void deallocate(void* p, std::size_t bytes) noexcept { ::operator delete (p, alignment_of(bytes)); }
+inline void deallocate(void* p, std::size_t bytes) noexcept { ::operator delete(p, alignment_of(bytes)); }
 
 }  // namespace detail
 

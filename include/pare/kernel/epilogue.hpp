@@ -17,8 +17,8 @@ namespace pare::inline PARE_ABI {
 
 /// A function of one output value v at (row, col) of Y; V is float or a SIMD register of the columns col, col + 1, ...
 ///
-/// Semantics: pure; called once for every output (in the padding behind the last column too, where the result is thrown
-/// away: what it reads there must be guarded). Types opt in with `static constexpr bool is_epilogue = true`.
+/// Semantics: pure; called at least once for every output (in the padding behind the last column too, where the result
+/// is thrown away: what it reads there must be guarded). Types opt in with `static constexpr bool is_epilogue = true`.
 template <class E>
 concept epilogue = std::copy_constructible<E> && E::is_epilogue && requires(E const& e, float v, index_t i) {
   { e(v, i, i) } -> std::same_as<float>;

@@ -16,7 +16,8 @@ namespace pare::inline PARE_ABI {
 /// What kernels multiply with: a canonical format as it is, or its elements laid out anew for one family of kernels.
 ///
 /// Semantics: `block_rows()` says at which rows the work may be cut (their multiples), `block_nnz(b)` how much
-/// the b-th such run of rows stores, in elements or bytes. Formats can be cut anywhere and have row_nnz instead.
+/// the b-th such run of rows stores, in elements or bytes. Formats can be cut anywhere and have row_nnz instead. One
+/// that was moved from may only be destroyed or assigned to.
 template <class O>
 concept operand = std::movable<O> && weight_value<typename O::value_type> && requires(O const& o, index_t i) {
   { O::name() } -> std::convertible_to<char const*>;
@@ -64,7 +65,7 @@ template <class Kernel>
 concept spmm_kernel = std::is_empty_v<Kernel> &&
     requires(typename Kernel::operand const& w, x_panel x, float* sums, y_tile y, identity e, index_t r) {
   { Kernel::name() } -> std::convertible_to<char const*>;
-  { Kernel::template panels<simd::default_arch>(w, r) } -> std::same_as<panel_request>;
+  { Kernel::template panels<simd::default_arch>(w) } -> std::same_as<panel_request>;
   { Kernel::template run<simd::default_arch>(w, x, sums, y, e, r, r) }
   noexcept;
 };
@@ -137,7 +138,7 @@ concept int8_spmm_kernel = std::is_empty_v<Kernel> &&
   { Kernel::group } -> std::convertible_to<index_t>;
   Kernel::order;
   { Kernel::template runs_on<simd::default_arch> } -> std::convertible_to<bool>;
-  { Kernel::template panels<simd::default_arch>(w, r) } -> std::same_as<panel_request>;
+  { Kernel::template panels<simd::default_arch>(w) } -> std::same_as<panel_request>;
   { Kernel::template run<simd::default_arch>(w, x, sums, y, e, r, r) }
   noexcept;
 };

@@ -111,7 +111,7 @@ class panel_product {
 
  public:
   panel_product(operand_type const& w, matrix_span<float const> x, matrix_span<float> y, E const& e)
-      : w_(w), x_(x), y_(y), e_(e), request_(Kernel::template panels<A>(w, y.cols)) {
+      : w_(w), x_(x), y_(y), e_(e), request_(Kernel::template panels<A>(w)) {
     width_ = request_.vectors * lanes;
     if constexpr (rounds) {
       rows_ = ceil_div(x.rows, Kernel::group) * (int8_panel_record<Kernel::group, Kernel::order> / (4 * lanes));
@@ -380,12 +380,12 @@ void matmul_with(typename Kernel::operand const& w, matrix_span<float const> x, 
 /// Pre:        extents agree (contract).
 /// Complexity: 2 nnz N flops; the first call of a size on a thread allocates K N floats of scratch, later ones nothing.
 /// Numerics:   float accumulation in an order that the operand fixes; only stored elements are multiplied, so Inf or
-/// NaN
-///             in x reaches only the outputs that a stored weight connects. Bitwise equal for any
-///             execution and any layout of x and y.
+///             NaN in x reaches only the outputs that a stored weight connects. Bitwise equal for any execution and
+///             any layout of x and y.
 ///             Operands of 8-bit codes (int8_dense, ...) round x to 8 bits by group of inputs with the scale
 ///             s = max|x| / 127: y is W times the rounded x, and |y - W x| <= sum over groups of (s / 2) sum |w|, up to
-///             float rounding. With Inf or NaN anywhere in x nothing is rounded.
+///             float rounding, where no product of a weight's scale and s overflows. With Inf or NaN anywhere in x
+///             nothing is rounded.
 /// Threads:    rows are shared out by stored elements; small products run on the calling thread.
 ///             Two threads are 1.8 to 1.95 times as fast as one (768 x 768 to 4096 x 4096, 128 columns; 1.75 for the
 ///             first at 90 % sparsity).

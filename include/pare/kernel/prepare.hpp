@@ -24,7 +24,7 @@ struct prepare_options {
   double zero_inputs = 0.0;    // the fraction of the activations that is expected to be zero, in [0, 1]
   bool may_be_dense = true;    // false: keep a sparse form even where dense is expected to be faster
   bool autotune = false;       // measure the candidates on this machine instead of asking the cost model
-  std::string_view operand{};  // a name that prepared::name() gave: take this one, whatever else is said here
+  std::string_view operand{};  // a name that prepared::name() gave: take this one, however fast
   tuning* choices = nullptr;   // take what was chosen before, where it can be taken here; autotune adds what is new
   execution_ref exec{};        // who will multiply, for autotune
 };
@@ -144,7 +144,7 @@ template <class... O, sparse_format F>
     }
   }
   double const least = least_of(cycles);
-  PARE_EXPECTS(least < never, "prepare: no operand of this name can hold the format");
+  PARE_EXPECTS(least < never, "prepare: no operand of this name can hold the format here, or may_be_dense excludes it");
   double const limit = measures ? 4.0 * least : least;
   std::optional<prepared<F>> best;
   double best_seconds = never;

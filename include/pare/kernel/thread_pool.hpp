@@ -31,11 +31,19 @@ namespace pare::inline PARE_ABI {
 /// parts, not for the workers: one that the system did not let run delays nothing.
 class thread_pool {
  public:
-  /// Pre: threads >= 0; 0, which std::thread says where it does not know, counts as 1.
+  /// Pre: threads >= 0; 0, which std::thread says where it does not know, counts as 1. Throws std::system_error where
+  /// the system starts no more threads.
   explicit thread_pool(int threads = static_cast<int>(std::thread::hardware_concurrency())) {
     PARE_EXPECTS(threads >= 0, "thread_pool: the number of threads must not be negative");
     tickets_ = std::vector<ticket>(threads < 1 ? 1 : static_cast<std::size_t>(threads));
+    struct unless_complete {
+      thread_pool* pool;
+      ~unless_complete() {
+        if (pool != nullptr) pool->stop();
+      }
+    } started{this};
     for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { serve(static_cast<std::size_t>(i)); });
+    started.pool = nullptr;
 #if defined(PARE_PLACES_THREADS)
     places_ = sched_getaffinity(0, sizeof allowed_, &allowed_) == 0 && CPU_COUNT(&allowed_) > 1 &&
               threads >= CPU_COUNT(&allowed_);
@@ -44,12 +52,7 @@ class thread_pool {
   }
   thread_pool(thread_pool const&) = delete;
   thread_pool& operator=(thread_pool const&) = delete;
-  ~thread_pool() {
-    stop_.store(true, std::memory_order_relaxed);
-    generation_.fetch_add(1, std::memory_order_release);
-    generation_.notify_all();
-    for (std::thread& t : workers_) t.join();
-  }
+  ~thread_pool() { stop(); }
 
   [[nodiscard]] int concurrency() const noexcept { return static_cast<int>(workers_.size()) + 1; }
 
@@ -83,6 +86,13 @@ class thread_pool {
 
  private:
   using call_type = void (*)(void*, index_t);
+
+  void stop() noexcept {
+    stop_.store(true, std::memory_order_relaxed);
+    generation_.fetch_add(1, std::memory_order_release);
+    generation_.notify_all();
+    for (std::thread& t : workers_) t.join();
+  }
 
   /// Waits until `value` is no longer `old`, where that is not `wanted` already, and returns it.
   static std::uint32_t changed(std::atomic<std::uint32_t> const& value, std::uint32_t old, std::uint32_t wanted) {

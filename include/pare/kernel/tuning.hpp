@@ -119,9 +119,11 @@ class tuning {
     auto const at = chosen_.find(layer);
     return at == chosen_.end() ? std::string_view() : std::string_view(at->second);
   }
-  /// Pre: is_operand_name(operand). Takes the place of what the table says of the layer.
+  /// Pre: is_operand_name(operand); the layer is one that `parse` reads back: the three names are words, the fractions
+  /// steps. Takes the place of what the table says of it.
   void set(tuned_layer layer, std::string_view operand) {
     PARE_EXPECTS(is_operand_name(operand), "tuning: no operand of the registry has this name");
+    PARE_EXPECTS(can_be_parsed(layer), "tuning: the names of a layer must be words, and its fractions steps");
     chosen_.insert_or_assign(std::move(layer), std::string(operand));
   }
   [[nodiscard]] std::size_t size() const noexcept { return chosen_.size(); }
@@ -164,6 +166,22 @@ class tuning {
     return nullptr;
   }
 
+  /// The words of a layer; `take` reads them.
+  static std::string words(tuned_layer const& l) {
+    std::string text = l.arch + ' ' + l.format + ' ' + l.dtype;
+    for (index_t const n :
+         {l.outputs, l.inputs, index_t{l.density}, l.columns, index_t{l.zero_inputs}, index_t{l.threads}})
+      text += ' ' + std::to_string(n);
+    return text;
+  }
+  static bool can_be_parsed(tuned_layer const& layer) {
+    std::string const text = words(layer);
+    std::string_view line = text;
+    tuned_layer again;
+    return text.front() != '#' && text.find('\n') == text.npos && take(line, again) == nullptr && line.empty() &&
+           again == layer;
+  }
+
   std::map<tuned_layer, std::string> chosen_;
 };
 
@@ -192,13 +210,7 @@ inline result<tuning> tuning::parse(std::string_view text) {
 inline std::string tuning::to_text() const {
   std::string text(first_line);
   text += "\n# architecture format dtype outputs inputs density columns zero_inputs threads operand\n";
-  for (auto const& [l, operand] : chosen_) {
-    text += l.arch + ' ' + l.format + ' ' + l.dtype;
-    for (index_t const n :
-         {l.outputs, l.inputs, index_t{l.density}, l.columns, index_t{l.zero_inputs}, index_t{l.threads}})
-      text += ' ' + std::to_string(n);
-    text += ' ' + operand + '\n';
-  }
+  for (auto const& [layer, operand] : chosen_) text += words(layer) + ' ' + operand + '\n';
   return text;
 }
 

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 #include <pare/core/contract.hpp>
@@ -21,9 +22,11 @@ class mask {
   static constexpr index_t word_bits = 64;
 
   mask() = default;
-  /// Everything pruned, or everything kept. Pre: extents >= 0.
+  /// Everything pruned, or everything kept. Pre: extents >= 0, and an index_t holds their product.
   explicit mask(extents shape, bool keep = false) : shape_(shape), words_per_row_(ceil_div(shape.cols, word_bits)) {
     PARE_EXPECTS(shape.rows >= 0 && shape.cols >= 0, "mask: extents must not be negative");
+    PARE_EXPECTS(shape.cols == 0 || shape.rows <= std::numeric_limits<index_t>::max() / shape.cols,
+                 "mask: so many elements cannot be counted");
     words_.resize(static_cast<std::size_t>(shape.rows * words_per_row_));
     if (keep) fill();
   }

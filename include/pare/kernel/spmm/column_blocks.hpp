@@ -17,14 +17,13 @@ namespace pare::inline PARE_ABI {
 /// ahead; panels of 3 or 2 registers for 4 x 4.
 /// Intel: 16 x 1 83, 83 and 64 to 69 % (3072 x 768; 8 x 2 73, 75 and 67, with shuffles 57, 57, 52); 4096 x 4096 at 90 %
 /// 46 (47 with K in blocks of 1024), 63 with X fetched ahead, which costs 5 % where the panel stays in the second-level
-/// cache. An `if` in the loop
-/// instead of a second loop makes g++ spill the sums: half as fast.
+/// cache. An `if` in the loop instead of a second loop makes g++ spill the sums: half as fast.
 template <index_t R, index_t C, weight_value T>
 struct column_blocks_spmm {
   using operand = column_blocks<R, C, T>;
   static constexpr char const* name() noexcept { return "tile"; }
   template <class A>
-  static panel_request panels(operand const&, index_t) noexcept {
+  static panel_request panels(operand const&) noexcept {
     if (tiles<A> == 1) return {.vectors = simd::has_32_registers<A> ? 4 : 2};
     return {.vectors = simd::runs_on_intel<A>() ? 3 : 2};
   }

@@ -12,7 +12,7 @@ namespace pare::inline PARE_ABI {
 /// multiply-adds. With 8 sums or fewer their latency shows: 4 x 2 is a third slower than 6 x 2. On Intel 6 x 4, 10
 /// loads for 24 multiply-adds: there each load beside two multiply-adds a cycle costs a fifth of a cycle, whatever it
 /// loads (24 of both, independent and from the first-level cache, take 16.5 cycles; 24 of either 12).
-/// Where a panel of X is larger than 256 KB, K is blocked: sixteen tiles pass over a block, and their sums wait in the
+/// Where a panel of X is larger than 256 KB, K is blocked: 96 rows pass over a block, and their sums wait in the
 /// first-level cache. A whole panel of 1 MB would have the second-level cache to itself, and the weights pass through.
 /// Operand is dense_tiles<T>, which it reads in one stream, or dense<T>, in as many as rows.
 /// Measured (Zen 5, 128 columns): 96 % of the multiply-add peak for 768 x 768, 87 for 4096 x 4096; 88 for the former
@@ -25,7 +25,7 @@ struct dense_tile_spmm {
   using value_type = typename Operand::value_type;
   static constexpr char const* name() noexcept { return "tile"; }
   template <class A>
-  static panel_request panels(Operand const& w, index_t) noexcept {
+  static panel_request panels(Operand const& w) noexcept {
     return {.vectors = simd::has_32_registers<A> && tile_rows<A>(w) == 6 ? 4 : 2};
   }
 
@@ -40,7 +40,7 @@ struct dense_tile_spmm {
   }
   /// So much of a panel of X is passed over by a group of tiles at once.
   static constexpr index_t block_bytes = 256 * 1024;
-  static constexpr index_t tiles_at_once = 16;
+  static constexpr index_t rows_at_once = 96;  // as many as matmul() gives
 
   /// Adds inputs [begin, end) to the sums of rows [r, r + Height), of which `rows` are there: Vectors registers for
   /// each. They begin at zero with the first inputs.
@@ -55,11 +55,11 @@ void dense_tile_spmm<Operand>::run(Operand const& w, x_panel x, float*, y_tile y
                                    index_t r1) noexcept {
   auto const all = [&]<class B, index_t Height>(std::type_identity<B>, std::integral_constant<index_t, Height>) {
     constexpr index_t lanes = simd::lanes<A>;
-    alignas(alignment) float sums[tiles_at_once * Height * 4 * lanes];
+    alignas(alignment) float sums[rows_at_once * 4 * lanes];
     index_t const width = x.vectors * lanes;
     index_t const inputs = w.shape().cols;
     index_t const block = block_bytes / (width * static_cast<index_t>(sizeof(float)));
-    index_t const step = inputs <= block ? Height : tiles_at_once * Height;
+    index_t const step = inputs <= block ? Height : rows_at_once / Height * Height;
     for (index_t first = r0; first < r1; first += step) {
       index_t const last = r1 - first < step ? r1 : first + step;
       for (index_t k = 0; k == 0 || k < inputs; k += block) {

@@ -13,7 +13,7 @@ struct generic_spmm {
   using operand = F;
   static constexpr char const* name() noexcept { return "generic"; }
   template <class A>
-  static panel_request panels(F const&, index_t) noexcept {
+  static panel_request panels(F const&) noexcept {
     return {.vectors = 8};  // with the broadcast they fit 16 registers
   }
 

@@ -42,7 +42,7 @@ struct int8_sliced_ell_spmm {
   static constexpr bool runs_on = simd::multiplies_bytes<A>;
 
   template <class A>
-  static panel_request panels(operand const&, index_t) noexcept {
+  static panel_request panels(operand const&) noexcept {
     return {.vectors = most_vectors};
   }
 

@@ -30,7 +30,7 @@ struct int8_tile_spmm {
   static constexpr bool runs_on = simd::multiplies_bytes<A>;
 
   template <class A>
-  static panel_request panels(operand const&, index_t) noexcept {
+  static panel_request panels(operand const&) noexcept {
     return {.vectors = 2, .needs_sums = true};
   }
 

@@ -22,7 +22,7 @@ struct row_pairs_spmm {
   using operand = row_pairs<T>;
   static constexpr char const* name() noexcept { return "pairs"; }
   template <class A>
-  static panel_request panels(row_pairs<T> const& w, index_t) noexcept {
+  static panel_request panels(row_pairs<T> const& w) noexcept {
     return {.vectors = simd::has_32_registers<A> ? 8 : 4,
             .block = row_pairs<T>::block_columns,
             .needs_sums = w.shape().cols > row_pairs<T>::block_columns};

@@ -26,7 +26,7 @@ struct sliced_ell_spmm {
   using operand = sliced_ell<T>;
   static constexpr char const* name() noexcept { return "slices"; }
   template <class A>
-  static panel_request panels(sliced_ell<T> const& w, index_t) noexcept {
+  static panel_request panels(sliced_ell<T> const& w) noexcept {
     return {.vectors = w.vectors(), .narrower = false, .block = w.block_columns(), .needs_sums = w.column_blocks() > 1};
   }
 

@@ -53,7 +53,7 @@ class headline {
   explicit headline(headline_options given) : options(std::move(given)) {}
 
   headline_options const options;
-  std::shared_ptr<memory_reader> reader = std::make_shared<memory_reader>(8 * last_level_cache());
+  std::shared_ptr<memory_reader> reader = std::make_shared<memory_reader>(4 * last_level_cache());
   contender peak{"peak", multiply_add_peak()};
   contender read{"read", [r = reader] { (*r)(); }};
   contender clock{"clock", clock_chain()};

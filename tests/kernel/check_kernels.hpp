@@ -270,7 +270,7 @@ class kernel_check {
       }
   }
 
-  /// More than one pass over X takes at once, in any kernel; several groups of rows, the last one not full.
+  /// More than any kernel of eight lanes or more passes over at once; several groups of rows, the last one not full.
   void many_inputs() {
     F const w = sample(tiled_by<F>({149, 4133}), 0.5f);
     for (index_t const n : {34, 63}) layouts(w, n);

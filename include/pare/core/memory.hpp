@@ -5,7 +5,7 @@
 // of 2 MB. Linux gives them only to those who ask where transparent huge pages are on "madvise", as they mostly are.
 // Where a virtual machine's host takes away pages that lie idle for some seconds, it gives them back one at a time, in
 // 130 us each, small or huge: measured on such a machine, 30 MB of int8 codes in small pages were read in 50 ms after
-// that, in huge ones in 4, and at once again in 2.4.
+// that, in huge ones in 5, and at once again in 2.4.
 #pragma once
 
 #include <algorithm>

@@ -31,6 +31,7 @@ struct any_callback {
 ///    meaning of the format, and the reference kernels are written on it.
 ///  - `stores<P>`: every mask of pattern P is accepted where P fits.
 ///  - `bytes()`: values and metadata, without the object itself.
+///  - `F::name()`: a word, without spaces: tuning tables and reports call it so.
 template <class F>
 concept sparse_format = std::movable<F> && weight_value<typename F::value_type> &&
     std::constructible_from<F, matrix_span<float const>, mask const&>&& requires(F const& f, mask const& keep,

@@ -49,6 +49,50 @@ void check_long_rows(pare::random_source& random) {
   }
 }
 
+/// So many inputs that K is cut into parts, and so many rows that not all of them pass over a part together.
+template <class A, index_t C, class T>
+void check_parts(pare::random_source& random) {
+  using format_type = bsr<4, C, T>;
+  using spmm = pare::column_blocks_spmm<4, C, T>;
+  using few = pare::column_blocks_few<4, C, T>;
+  using gemv = pare::column_blocks_gemv<4, C, T>;
+  auto const m = pare::simd::machine_of<A>;
+  extents const shape{1100, pare::round_up(2 * 640 * 1024 / ((m.has_32_registers ? 4 : 2) * m.lanes * 4) + 7, C)};
+  pare::mask keep(shape);
+  for (index_t r = 0; r < shape.rows; r += 4)
+    for (index_t n = r % 44; n > 0; --n) {  // none in some rows of blocks
+      auto const c = random.below(shape.cols / C) * C;
+      for (index_t i = 0; i < 4 * C; ++i) keep.set(r + i % 4, c + i / 4);
+    }
+  auto const format = pare::compress<format_type>(pare::test::random_matrix(random, shape), keep);
+  column_blocks<4, C, T> const w(format, m);
+  INFO("blocks of 4 x " << C << ", " << shape.cols << " inputs");
+  REQUIRE(w.parts() == 3);
+  REQUIRE(shape.rows > 2 * w.block_rows());
+  index_t stored = 0;
+  for (index_t r = 0; r < shape.rows; r += w.block_rows()) stored += w.block_nnz(r / w.block_rows());
+  CHECK(stored == w.nnz());
+  for (index_t const n : {1, 3, 8, 23, 70}) {
+    INFO("N " << n);
+    auto const x = pare::test::random_matrix(random, {shape.cols, n});
+    pare::thread_pool pool(3);
+    auto const check = [&]<class Kernel>() {
+      matrix<float> y(shape.rows, n);
+      pare::matmul_with<Kernel, A>(w, x.span(), y.span());
+      REQUIRE(pare::test::within_bound(format, x, y.span()));
+      matrix<float> turned(n, shape.rows);
+      pare::matmul_with<Kernel, A>(w, x.span(), turned.span().transposed(), pare::identity{}, pool);
+      matrix<float> same(shape.rows, n);
+      for (index_t r = 0; r < shape.rows; ++r)
+        for (index_t j = 0; j < n; ++j) same(r, j) = turned(j, r);
+      REQUIRE(pare::test::same_bits(same, y));
+    };
+    if (n == 1) check.template operator()<gemv>();
+    if (n <= 8) check.template operator()<few>();
+    check.template operator()<spmm>();
+  }
+}
+
 template <class A, class T>
 void check_blocks() {
   if constexpr (A::supported()) {
@@ -65,6 +109,8 @@ void check_blocks() {
     check_long_rows<A, 4, 4, T>(random);
     check_long_rows<A, 16, 1, T>(random);
     check_long_rows<A, 8, 2, T>(random);
+    check_parts<A, 1, T>(random);
+    check_parts<A, 4, T>(random);
   } else {
     WARN("skipped: not compiled for " << A::name());
   }

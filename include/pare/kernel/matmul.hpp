@@ -105,9 +105,13 @@ class panel_product {
   static constexpr index_t lanes = simd::lanes<A>;
   static constexpr bool rounds = int8_spmm_kernel<Kernel>;
   static constexpr bool looks_at_x = rounds || stores_zeros<operand_type>;
-  /// So many rows for all panels, where W's blocks are not higher: its values come from memory once, then from the
-  /// caches.
-  static constexpr index_t most_rows = 96;
+  /// A kernel takes so many rows at once, where W's blocks are not higher.
+  static constexpr index_t rows_at_once = 96;
+  /// Rows for all panels before the next rows: while all panels stay in the second-level cache, as few as that, and the
+  /// weights come from memory once, then from there too. Panels that do not would come anew for each of them, so as
+  /// many rows as have these bytes.
+  static constexpr index_t near_bytes = 512 * 1024;
+  static constexpr index_t far_bytes = 4 * 1024 * 1024;
 
  public:
   panel_product(operand_type const& w, matrix_span<float const> x, matrix_span<float> y, E const& e)
@@ -119,7 +123,12 @@ class panel_product {
       rows_ = panel_rows(x.rows, request_.block);
     }
     index_t const step = block_rows(w);
-    rows_at_a_time_ = step >= most_rows ? step : most_rows / step * step;
+    rows_at_once_ = step >= rows_at_once ? step : rows_at_once / step * step;
+    rows_for_all_ = rows_at_once_;
+    index_t const bytes = static_cast<index_t>(w.bytes());
+    if (panels() > 1 && size() * static_cast<index_t>(sizeof(float)) > near_bytes)
+      rows_for_all_ *= bytes > far_bytes ? ceil_div(ceil_div(w.shape().rows * far_bytes, bytes), rows_at_once_)
+                                         : ceil_div(w.shape().rows, rows_at_once_);
   }
 
   [[nodiscard]] index_t panels() const noexcept { return ceil_div(y_.cols, width_); }
@@ -173,17 +182,19 @@ class panel_product {
 
   /// Rows [r0, r1) of panels [p0, p1).
   void multiply(float const* packed, index_t r0, index_t r1, index_t p0, index_t p1) const {
-    for (index_t r = r0; r < r1; r += rows_at_a_time_) {
-      index_t const end = r + rows_at_a_time_ < r1 ? r + rows_at_a_time_ : r1;
-      for (index_t p = p0; p < p1; ++p) {
-        if constexpr (stores_zeros<operand_type> && !rounds) {
-          if (packed[size() + p] == 0.0f) {
-            multiply_panel<generic_spmm<operand_type>>(packed, p, r, end);
-            continue;
+    for (index_t first = r0; first < r1; first += rows_for_all_) {
+      index_t const last = r1 - first < rows_for_all_ ? r1 : first + rows_for_all_;
+      for (index_t p = p0; p < p1; ++p)
+        for (index_t r = first; r < last; r += rows_at_once_) {
+          index_t const end = last - r < rows_at_once_ ? last : r + rows_at_once_;
+          if constexpr (stores_zeros<operand_type> && !rounds) {
+            if (packed[size() + p] == 0.0f) {
+              multiply_panel<generic_spmm<operand_type>>(packed, p, r, end);
+              continue;
+            }
           }
+          multiply_panel<Kernel>(packed, p, r, end);
         }
-        multiply_panel<Kernel>(packed, p, r, end);
-      }
     }
   }
 
@@ -229,7 +240,8 @@ class panel_product {
   panel_request request_;
   index_t width_;
   index_t rows_;
-  index_t rows_at_a_time_;
+  index_t rows_at_once_;
+  index_t rows_for_all_;
 };
 
 /// Kernels that need not run on every architecture say so.

@@ -58,13 +58,15 @@ class spread_blocks {
   /// The sums of a row of blocks: of row i and column j to sums[j * R + i]. x: as in x_columns.
   static void multiply(operand const& w, index_t row_of_blocks, float const* x, float* sums) noexcept {
     for (index_t i = 0; i < R * Width; ++i) sums[i] = 0.0f;
-    if (w.blocks(row_of_blocks) == 0) return;  // x may be empty
-    for (index_t first = 0; first < R; first += tiles * height) {
-      if constexpr (fits) {
-        add(w, row_of_blocks, first, x, sums + first);
-      } else {
-        visit(w.columns(row_of_blocks), w.blocks(row_of_blocks), w.values(row_of_blocks, first),
-              w.blocks(row_of_blocks) * height * C, x, sums + first);
+    for (index_t part = 0; part < w.parts(); ++part) {
+      index_t const run = w.run(row_of_blocks, part);
+      if (w.blocks(run) == 0) continue;  // x may be empty
+      for (index_t first = 0; first < R; first += tiles * height) {
+        if constexpr (fits) {
+          add(w, run, first, x, sums + first);
+        } else {
+          visit(w.columns(run), w.blocks(run), w.values(run, first), w.blocks(run) * height * C, x, sums + first);
+        }
       }
     }
   }
@@ -74,7 +76,8 @@ class spread_blocks {
     return Width == 1 ? x + column : x + column / run * run * Width + column % run;
   }
 
-  static void add(operand const& w, index_t row_of_blocks, index_t first, float const* x, float* sums) noexcept;
+  /// Adds to the sums of the tiles from row `first` of a run on.
+  static void add(operand const& w, index_t blocks_run, index_t first, float const* x, float* sums) noexcept;
 
   /// Some blocks, element by element; the weights of the next tile follow `stride` after those of one.
   static void visit(std::uint32_t const* columns, index_t blocks, T const* values, index_t stride, float const* x,
@@ -90,7 +93,7 @@ class spread_blocks {
 };
 
 template <class A, index_t R, index_t C, weight_value T, index_t Width>
-[[gnu::noinline]] void spread_blocks<A, R, C, T, Width>::add(operand const& w, index_t row_of_blocks, index_t first,
+[[gnu::noinline]] void spread_blocks<A, R, C, T, Width>::add(operand const& w, index_t blocks_run, index_t first,
                                                              float const* x, float* sums) noexcept {
   constexpr index_t chains = tiles * Width < 4 ? 4 / (tiles * Width) : 1;  // sums of an output hide the latency
   constexpr index_t steps = chains > registers ? chains / registers : 1;   // a turn of the loop
@@ -98,10 +101,10 @@ template <class A, index_t R, index_t C, weight_value T, index_t Width>
   constexpr index_t line = 64 / static_cast<index_t>(sizeof(T));
   constexpr index_t ahead = 128 * line;
   constexpr index_t blocks_ahead = ahead / tiles / (height * C);  // in each of several streams
-  index_t const blocks = w.blocks(row_of_blocks);
+  index_t const blocks = w.blocks(blocks_run);
   index_t const stride = blocks * height * C;
-  std::uint32_t const* column = w.columns(row_of_blocks);
-  T const* values = w.values(row_of_blocks, first);
+  std::uint32_t const* column = w.columns(blocks_run);
+  T const* values = w.values(blocks_run, first);
   index_t prefetch[tiles];
   for (index_t& p : prefetch) p = ahead;
 
@@ -134,6 +137,7 @@ template <class A, index_t R, index_t C, weight_value T, index_t Width>
     });
   };
 
+  static_assert(tiles == 1 || R % 8 == 0, "K is not cut where tiles are read together: the next run is the next row's");
   index_t left = blocks;
   index_t end = tiles > 1 && blocks > blocks_ahead ? blocks_ahead : 0;
   if (end != 0)
@@ -147,8 +151,8 @@ template <class A, index_t R, index_t C, weight_value T, index_t Width>
     }
     if (end == 0) break;
     end = 0;
-    bool const is_last = (row_of_blocks + 1) * R >= w.shape().rows;
-    index_t const next_stride = is_last ? 0 : w.blocks(row_of_blocks + 1) * height * C;
+    bool const is_last = (blocks_run + 1) * R >= w.shape().rows;
+    index_t const next_stride = is_last ? 0 : w.blocks(blocks_run + 1) * height * C;
     for (index_t t = 0; t < tiles; ++t)
       prefetch[t] = blocks_ahead * height * C + (tiles - 1) * stride + t * (next_stride - stride);
   }

@@ -8,23 +8,24 @@ namespace pare::inline PARE_ABI {
 
 /// 8 rows x 2 registers of columns (Intel: x 3) where blocks have so many rows, else 4 x 4 (with 16 registers 4 x 2): 2
 /// (4) loads of X, two (one) of weights and eight (four) shuffles feed 16 multiply-adds; one column number serves R
-/// rows. Nothing is gained from blocking K: each load of X serves a tile of rows, so it may come from the second-level
-/// cache, and 8 rows ask half as much of that.
+/// rows. Each load of X serves a tile of rows, so it may come from the second-level cache, and 8 rows ask half as much
+/// of that. With 4 rows K is cut where a panel would not stay there (see the operand): 0.33 -> 0.71 of the peak for
+/// 11008 inputs, 0.43 -> 0.74 for 8192 (Intel, 70 %); with 8 it gains nothing.
 ///
 /// Measured (Zen 5, 128 columns), of the multiply-add peak: 16 x 1 92 % at 50 % sparsity, 88 at 70, 80 at 90; 4 x 4
-/// 86 % at 70, 80 at 90, 70 where the panel is larger than the second-level cache. What is missing at 90 % are the ends
+/// 86 % at 70, 80 at 90, 70 for 4096 x 4096 before K was cut. What is missing at 90 % are the ends
 /// of short rows. Tried in vain there: weights spread by loads instead of shuffles (8 x 2: 83 and 76 %); X fetched
 /// ahead; panels of 3 or 2 registers for 4 x 4.
-/// Intel: 16 x 1 83, 83 and 64 to 69 % (3072 x 768; 8 x 2 73, 75 and 67, with shuffles 57, 57, 52); 4096 x 4096 at 90 %
-/// 46 (47 with K in blocks of 1024), 63 with X fetched ahead, which costs 5 % where the panel stays in the second-level
-/// cache. An `if` in the loop instead of a second loop makes g++ spill the sums: half as fast.
+/// Intel: 16 x 1 83, 83 and 64 to 71 % (3072 x 768; 8 x 2 73, 75 and 67, with shuffles 57, 57, 52); 4096 x 4096 82 at
+/// 70 % and 73 at 90 (without X fetched ahead a quarter less, which costs 5 % where the panel stays in the second-level
+/// cache); 4 x 4 75 and 68 there. An `if` in the loop instead of a second loop makes g++ spill the sums: half as fast.
 template <index_t R, index_t C, weight_value T>
 struct column_blocks_spmm {
   using operand = column_blocks<R, C, T>;
   static constexpr char const* name() noexcept { return "tile"; }
   template <class A>
-  static panel_request panels(operand const&) noexcept {
-    if (tiles<A> == 1) return {.vectors = simd::has_32_registers<A> ? 4 : 2};
+  static panel_request panels(operand const& w) noexcept {
+    if (tiles<A> == 1) return {.vectors = simd::has_32_registers<A> ? 4 : 2, .needs_sums = w.parts() > 1};
     return {.vectors = simd::runs_on_intel<A>() ? 3 : 2};
   }
 
@@ -40,37 +41,49 @@ struct column_blocks_spmm {
   static constexpr index_t fetched_ahead = C < 12 ? 24 / C - 1 : 1;
   static constexpr index_t far_bytes = 256 * 1024;
 
-  /// The sums of the rows of `tiles` tiles from r + first on: Vectors registers for each. panel: x.data.
+  /// The sums of a run's `tiles` tiles from row `first` on, Vectors registers for each row: what is there and the
+  /// products, or, `from_zero`, the products. panel: x.data.
   template <class A, index_t Vectors, bool Far>
-  static void pass(operand const& w, float const* panel, index_t r, index_t first, float* sums) noexcept;
+  static void pass(operand const& w, float const* panel, index_t run, index_t first, bool from_zero,
+                   float* sums) noexcept;
 };
 
 template <index_t R, index_t C, weight_value T>
 template <class A, epilogue E>
-void column_blocks_spmm<R, C, T>::run(operand const& w, x_panel x, float*, y_tile y, E const& e, index_t r0,
+void column_blocks_spmm<R, C, T>::run(operand const& w, x_panel x, float* sums, y_tile y, E const& e, index_t r0,
                                       index_t r1) noexcept {
   simd::with_processor<A, std::is_same_v<T, float>>([&]<class B>(std::type_identity<B>) {
     constexpr index_t height = tiles<A> * operand::tile_rows;
     constexpr index_t lanes = simd::lanes<A>;
-    alignas(alignment) float sums[height * 4 * lanes];
+    index_t const width = x.vectors * lanes;
+    index_t const parts = w.parts();
+    alignas(alignment) float of_tile[height * 4 * lanes];
+    auto const part = [&]<bool Far>(index_t p, index_t begin, index_t end) {
+      for (index_t r = begin; r < end; r += height) {
+        index_t const run = w.run(r / R, p);
+        index_t const first = r % R;
+        float* const s = parts == 1 ? of_tile : sums + (r - r0) * width;
+        if constexpr (tiles<A> == 1 && simd::has_32_registers<A>)
+          if (x.vectors == 4) pass<B, 4, Far>(w, x.data, run, first, p == 0, s);
+        if constexpr (simd::has_32_registers<A>)
+          if (x.vectors == 3) pass<B, 3, Far>(w, x.data, run, first, p == 0, s);
+        if (x.vectors == 2) pass<B, 2, Far>(w, x.data, run, first, p == 0, s);
+        if (x.vectors == 1) pass<B, 1, Far>(w, x.data, run, first, p == 0, s);
+        if (p + 1 < parts) continue;
+        float const* sum = s;
+        for (index_t row = r; row < r + height; ++row)
+          for (index_t t = 0; t < x.vectors; ++t, sum += lanes)
+            e(simd::floats<A>::load_aligned(sum), row, x.first_column + t * lanes)
+                .store_unaligned(y.row(row) + t * lanes);
+      }
+    };
     auto const all = [&]<bool Far>() {
-      for (index_t r = r0; r < r1; r += R)
-        for (index_t first = 0; first < R; first += height) {
-          if constexpr (tiles<A> == 1 && simd::has_32_registers<A>)
-            if (x.vectors == 4) pass<B, 4, Far>(w, x.data, r, first, sums);
-          if constexpr (simd::has_32_registers<A>)
-            if (x.vectors == 3) pass<B, 3, Far>(w, x.data, r, first, sums);
-          if (x.vectors == 2) pass<B, 2, Far>(w, x.data, r, first, sums);
-          if (x.vectors == 1) pass<B, 1, Far>(w, x.data, r, first, sums);
-          float const* sum = sums;
-          for (index_t row = r + first; row < r + first + height; ++row)
-            for (index_t t = 0; t < x.vectors; ++t, sum += lanes)
-              e(simd::floats<A>::load_aligned(sum), row, x.first_column + t * lanes)
-                  .store_unaligned(y.row(row) + t * lanes);
-        }
+      for (index_t r = r0; r < r1; r += w.block_rows())
+        for (index_t p = 0; p < parts; ++p)
+          part.template operator()<Far>(p, r, r1 - r < w.block_rows() ? r1 : r + w.block_rows());
     };
     if constexpr (simd::for_intel<B>) {
-      index_t const panel_bytes = w.shape().cols * x.vectors * simd::lanes<A> * static_cast<index_t>(sizeof(float));
+      index_t const panel_bytes = w.shape().cols / parts * width * static_cast<index_t>(sizeof(float));
       if (panel_bytes > far_bytes) return all.template operator()<true>();
     }
     all.template operator()<false>();
@@ -81,8 +94,8 @@ void column_blocks_spmm<R, C, T>::run(operand const& w, x_panel x, float*, y_til
 // all.
 template <index_t R, index_t C, weight_value T>
 template <class A, index_t Vectors, bool Far>
-[[gnu::noinline]] void column_blocks_spmm<R, C, T>::pass(operand const& w, float const* panel, index_t r, index_t first,
-                                                         float* sums) noexcept {
+[[gnu::noinline]] void column_blocks_spmm<R, C, T>::pass(operand const& w, float const* panel, index_t run,
+                                                         index_t first, bool from_zero, float* sums) noexcept {
   using floats = simd::floats<A>;
   constexpr index_t lanes = simd::lanes<A>;
   constexpr index_t stride = Vectors * lanes;
@@ -94,15 +107,17 @@ template <class A, index_t Vectors, bool Far>
       simd::repeat<A, Vectors>([&](auto t) __attribute__((always_inline)) { f(i, t); });
     });
   };
-  each_sum([&](auto i, auto t) __attribute__((always_inline)) { sum[i][t] = floats(0.0f); });
+  each_sum([&](auto i, auto t) __attribute__((always_inline)) {
+    sum[i][t] = from_zero ? floats(0.0f) : floats::load_aligned(sums + (i * Vectors + t) * lanes);
+  });
   T const* values[tiles<A>];
-  for (index_t tile = 0; tile < tiles<A>; ++tile) values[tile] = w.values(r / R, first + tile * height);
-  std::uint32_t const* column = w.columns(r / R);
+  for (index_t tile = 0; tile < tiles<A>; ++tile) values[tile] = w.values(run, first + tile * height);
+  std::uint32_t const* column = w.columns(run);
   // Three blocks ahead: an address that comes straight from a load costs cycles (see sliced_ell_spmm).
   index_t next_0 = column[0];
   index_t next_1 = column[1];
   index_t next_2 = column[2];
-  for (index_t n = w.blocks(r / R); n > 0; --n, ++column) {
+  for (index_t n = w.blocks(run); n > 0; --n, ++column) {
     float const* at = panel + next_0 * stride;
     next_0 = next_1;
     next_1 = next_2;

@@ -18,9 +18,11 @@ namespace pare::inline PARE_ABI {
 /// turn of the loop; offsets and weights in streams of their own; offsets through a vector register (3 %). Offsets of 8
 /// bits, two steps a load, save 4 % of a step, but bound blocks to 255 columns. Prefetching what is in the caches costs
 /// 6 %; what is not, into the second-level cache only, 20 %.
-/// Intel Xeon (by loads): 51, 43 and 37 %, limited by 26 loads a step. Tried in vain there: half of the weights by
-/// shuffles (2 to 9 % slower); four rows x 4 registers (9 % better at 50 % sparsity, 5 % worse at 95); blocks of
-/// columns of 24 to 64 KB.
+/// Intel Xeon (by loads): 51, 43 and 37 %, limited by 26 loads a step; there a step's weights are prefetched in each
+/// step, which costs nothing in the caches, and 49 and 42 % stay of the first two at 4096 x 4096 (39 and 37 with a
+/// slice's prefetches at once, 44 and 40 with none; where W comes from memory 28 with none). Tried in vain there: half
+/// of the weights by shuffles (2 to 9 % slower); four rows x 4 registers (9 % better at 50 % sparsity, 5 % worse at
+/// 95); blocks of columns of 24 to 64 KB.
 template <weight_value T>
 struct sliced_ell_spmm {
   using operand = sliced_ell<T>;
@@ -132,7 +134,7 @@ template <class A, index_t Vectors, bool First, class Store>
   constexpr index_t rows = height<A, Vectors>;
   constexpr std::size_t ahead = 4096;
   for (; s != end; at += s->steps, ++s) {
-    if (far)
+    if (!simd::for_intel<A> && far)
       for (std::size_t n = 0; n < s->steps * sizeof(step); n += 64)
         __builtin_prefetch(reinterpret_cast<char const*>(at) + ahead + n);
     // A half that repeats a row of the other one is left out: a row is finished once.
@@ -146,6 +148,7 @@ template <class A, index_t Vectors, bool First, class Store>
       offset_words<rows> next_2(at[2].offset + first);
       step const* now = at;
       for (int n = s->steps; n > 0; --n, ++now) {
+        if constexpr (simd::for_intel<A>) __builtin_prefetch(reinterpret_cast<char const*>(now) + ahead);
         offset_words<rows> const offsets = next_0;
         next_0 = next_1;
         next_1 = next_2;

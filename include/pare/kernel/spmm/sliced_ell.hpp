@@ -18,11 +18,9 @@ namespace pare::inline PARE_ABI {
 /// turn of the loop; offsets and weights in streams of their own; offsets through a vector register (3 %). Offsets of 8
 /// bits, two steps a load, save 4 % of a step, but bound blocks to 255 columns. Prefetching what is in the caches costs
 /// 6 %; what is not, into the second-level cache only, 20 %.
-/// Intel Xeon (by loads): 51, 43 and 37 %, limited by 26 loads a step; there a step's weights are prefetched in each
-/// step, which costs nothing in the caches, and 49 and 42 % stay of the first two at 4096 x 4096 (39 and 37 with a
-/// slice's prefetches at once, 44 and 40 with none; where W comes from memory 28 with none). Tried in vain there: half
-/// of the weights by shuffles (2 to 9 % slower); four rows x 4 registers (9 % better at 50 % sparsity, 5 % worse at
-/// 95); blocks of columns of 24 to 64 KB.
+/// Intel Xeon (by loads): 51, 43 and 37 %, limited by 26 loads a step; 49, 42 and 35 for 4096 x 4096. Tried in vain
+/// there: half of the weights by shuffles (2 to 9 % slower); four rows x 4 registers (9 % better at 50 % sparsity, 5 %
+/// worse at 95); blocks of columns of 24 to 64 KB.
 template <weight_value T>
 struct sliced_ell_spmm {
   using operand = sliced_ell<T>;
@@ -120,8 +118,12 @@ void sliced_ell_spmm<T>::block(sliced_ell<T> const& w, x_panel x, float* sums, y
   }
 }
 
-// Offsets are loaded three steps before they are used: an address that comes straight from a load costs two cycles a
-// step more, whatever the processor reorders (12.0 against 10.3 for 4 registers).
+// AVX-512: offsets are loaded three steps before they are used, four with a load; an address that comes straight from a
+// load costs two cycles a step more, whatever the processor reorders (12.0 against 10.3 for 4 registers). AVX2 is short
+// of instructions, not of loads: offsets one by one, a load for each (Intel Xeon: 58 instead of 47 %).
+// Weights from beyond the caches are prefetched in each step, except for AMD's AVX-512, where a load slot is too dear:
+// a slice's at once. Elsewhere that makes others wait: 4096 x 4096, 90 %, Intel: AVX-512 37 % instead of 42, AVX2 41
+// instead of 52. Where all is near, the step itself is "prefetched", which costs nothing; 4 KB ahead costs 8 %.
 template <weight_value T>
 template <class A, index_t Vectors, bool First, class Store>
 [[gnu::noinline]] typename sliced_ell<T>::step const* sliced_ell_spmm<T>::pass(slice const* s, slice const* end,
@@ -132,9 +134,11 @@ template <class A, index_t Vectors, bool First, class Store>
   constexpr index_t lanes = simd::lanes<A>;
   constexpr index_t stride = Vectors * lanes;
   constexpr index_t rows = height<A, Vectors>;
-  constexpr std::size_t ahead = 4096;
+  constexpr bool by_words = simd::has_32_registers<A>;
+  constexpr bool by_slice = simd::has_32_registers<A> && !simd::for_intel<A>;
+  std::size_t const ahead = far ? 4096 : 0;
   for (; s != end; at += s->steps, ++s) {
-    if (!simd::for_intel<A> && far)
+    if (by_slice && far)
       for (std::size_t n = 0; n < s->steps * sizeof(step); n += 64)
         __builtin_prefetch(reinterpret_cast<char const*>(at) + ahead + n);
     // A half that repeats a row of the other one is left out: a row is finished once.
@@ -148,7 +152,7 @@ template <class A, index_t Vectors, bool First, class Store>
       offset_words<rows> next_2(at[2].offset + first);
       step const* now = at;
       for (int n = s->steps; n > 0; --n, ++now) {
-        if constexpr (simd::for_intel<A>) __builtin_prefetch(reinterpret_cast<char const*>(now) + ahead);
+        if constexpr (!by_slice) __builtin_prefetch(reinterpret_cast<char const*>(now) + ahead);
         offset_words<rows> const offsets = next_0;
         next_0 = next_1;
         next_1 = next_2;
@@ -156,7 +160,8 @@ template <class A, index_t Vectors, bool First, class Store>
         simd::weight_four<A> weight[rows / 4];
         for (index_t i = 0; i < rows / 4; ++i) weight[i] = simd::broadcast_four<A>(now->weight + first + 4 * i);
         for (index_t i = 0; i < rows; ++i) {
-          auto const* const c = reinterpret_cast<float const*>(reinterpret_cast<char const*>(columns) + offsets[i]);
+          std::size_t const offset = by_words ? offsets[i] : now->offset[first + i];
+          auto const* const c = reinterpret_cast<float const*>(reinterpret_cast<char const*>(columns) + offset);
           for (index_t t = 0; t < Vectors; ++t)
             sum[i][t] = simd::multiply_add<A>(weight[i / 4].row[i % 4], floats::load_aligned(c + t * lanes), sum[i][t]);
         }

@@ -119,7 +119,7 @@ struct kernels_of<dense_tiles<T>> {
     if (s.target.intel) {
       work = s.vectors() <= 2.0 ? 0.6 : 0.58;
       if (std::same_as<T, bf16>) work = s.vectors() <= 2.0 ? 0.8 : 0.6;
-      if (narrow) work = std::same_as<T, bf16> ? 1.05 : 0.72;
+      if (narrow) work = std::same_as<T, bf16> ? 1.3 : 0.72;
     }
     double const bytes = s.size() * static_cast<double>(sizeof(T));
     double const again = s.target.intel ? 0.075 * s.vectors() : 0.0;  // each panel reads it
@@ -154,7 +154,8 @@ struct kernels_of<row_pairs<T>> {
       double element, row;
     };
     costs const intel = s.vectors() < 2.0   ? costs{1.0, 0.15}
-                        : s.vectors() < 3.0 ? costs{0.73, 0.11}
+                        : s.vectors() < 3.0 ? costs{0.79, 0.11}
+                        : s.vectors() < 5.0 ? costs{0.67, 0.065}
                                             : costs{0.62, 0.065};
     costs const cost = s.target.intel      ? intel
                        : s.vectors() < 2.0 ? costs{1.09, 0.046}
@@ -183,7 +184,7 @@ struct kernels_of<sliced_ell<T>> {
     double row = narrow ? 0.026 : 0.015;
     double read = 0.3;  // overlaps less than others
     if (s.target.intel) {
-      element = narrow ? 1.2 : 0.85;
+      element = narrow ? 1.2 : 0.8;
       row = 0.033;
       read = narrow ? 0.45 : 0.6 + 0.14 * vectors;  // each panel reads it anew
     }
@@ -208,7 +209,11 @@ struct kernels_of<column_blocks<R, C, T>> {
                              : s.target.intel                          ? 0.63
                              : R % 8 == 0 && s.target.has_32_registers ? 0.54
                                                                        : 0.58;
-      return detail::overlapped(s, (s.stored() * element + 0.008 * s.size()) * s.vectors(), bytes);
+      // Intel's panels of three registers leave one over, which takes as long as one and a half.
+      bool const leaves_one = s.target.intel && R % 8 == 0 && s.columns > 3 * s.target.lanes &&
+                              (ceil_div(s.columns, s.target.lanes) % 3) == 1;
+      double const vectors = s.vectors() + (leaves_one ? 0.5 : 0.0);
+      return detail::overlapped(s, (s.stored() * element + 0.008 * s.size()) * vectors, bytes);
     }
     auto const n = static_cast<double>(s.columns);
     double const spread = C % 4 == 0 ? 0.4 : C % 2 == 0 ? 0.9 : 2.1;

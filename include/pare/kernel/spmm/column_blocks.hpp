@@ -13,11 +13,12 @@ namespace pare::inline PARE_ABI {
 /// 11008 inputs, 0.43 -> 0.74 for 8192 (Intel, 70 %); with 8 it gains nothing.
 ///
 /// Measured (Zen 5, 128 columns), of the multiply-add peak: 16 x 1 92 % at 50 % sparsity, 88 at 70, 80 at 90; 4 x 4
-/// 86 % at 70, 80 at 90, 70 for 4096 x 4096 before K was cut. What is missing at 90 % are the ends
-/// of short rows. Tried in vain there: weights spread by loads instead of shuffles (8 x 2: 83 and 76 %); X fetched
-/// ahead; panels of 3 or 2 registers for 4 x 4.
-/// Intel: 16 x 1 83, 83 and 64 to 71 % (3072 x 768; 8 x 2 73, 75 and 67, with shuffles 57, 57, 52); 4096 x 4096 82 at
-/// 70 % and 73 at 90 (without X fetched ahead a quarter less, which costs 5 % where the panel stays in the second-level
+/// 86 % at 70, 80 at 90, 70 for 4096 x 4096 before K was cut. What is missing at 90 % are the ends of short rows. (After
+/// that, sums that need no epilogue went straight to Y, which they had reached through memory: Intel 68 -> 75 %.) Tried
+/// in vain there: weights spread by loads instead of shuffles (8 x 2: 83 and 76 %); X fetched ahead; panels of 3 or 2
+/// registers for 4 x 4.
+/// Intel: 16 x 1 84, 83 and 75 % (3072 x 768; 8 x 2 73, 75 and 67, with shuffles 57, 57, 52); 4096 x 4096 82 at 70 %
+/// and 73 at 90 (without X fetched ahead a quarter less, which costs 5 % where the panel stays in the second-level
 /// cache); 4 x 4 75 and 68 there. An `if` in the loop instead of a second loop makes g++ spill the sums: half as fast.
 template <index_t R, index_t C, weight_value T>
 struct column_blocks_spmm {
@@ -41,11 +42,11 @@ struct column_blocks_spmm {
   static constexpr index_t fetched_ahead = C < 12 ? 24 / C - 1 : 1;
   static constexpr index_t far_bytes = 256 * 1024;
 
-  /// The sums of a run's `tiles` tiles from row `first` on, Vectors registers for each row: what is there and the
-  /// products, or, `from_zero`, the products. panel: x.data.
+  /// The sums of a run's `tiles` tiles from row `first` on, Vectors registers for each row and `sums_stride` floats
+  /// from row to row: what is there and the products, or, `from_zero`, the products. panel: x.data.
   template <class A, index_t Vectors, bool Far>
-  static void pass(operand const& w, float const* panel, index_t run, index_t first, bool from_zero,
-                   float* sums) noexcept;
+  static void pass(operand const& w, float const* panel, index_t run, index_t first, bool from_zero, float* sums,
+                   index_t sums_stride) noexcept;
 };
 
 template <index_t R, index_t C, weight_value T>
@@ -57,19 +58,22 @@ void column_blocks_spmm<R, C, T>::run(operand const& w, x_panel x, float* sums, 
     constexpr index_t lanes = simd::lanes<A>;
     index_t const width = x.vectors * lanes;
     index_t const parts = w.parts();
+    constexpr bool stores_sums = std::is_same_v<E, identity>;
     alignas(alignment) float of_tile[height * 4 * lanes];
     auto const part = [&]<bool Far>(index_t p, index_t begin, index_t end) {
       for (index_t r = begin; r < end; r += height) {
         index_t const run = w.run(r / R, p);
         index_t const first = r % R;
-        float* const s = parts == 1 ? of_tile : sums + (r - r0) * width;
+        bool const direct = stores_sums && parts == 1;
+        float* const s = direct ? y.row(r) : parts == 1 ? of_tile : sums + (r - r0) * width;
+        index_t const stride = direct ? y.stride : width;
         if constexpr (tiles<A> == 1 && simd::has_32_registers<A>)
-          if (x.vectors == 4) pass<B, 4, Far>(w, x.data, run, first, p == 0, s);
+          if (x.vectors == 4) pass<B, 4, Far>(w, x.data, run, first, p == 0, s, stride);
         if constexpr (simd::has_32_registers<A>)
-          if (x.vectors == 3) pass<B, 3, Far>(w, x.data, run, first, p == 0, s);
-        if (x.vectors == 2) pass<B, 2, Far>(w, x.data, run, first, p == 0, s);
-        if (x.vectors == 1) pass<B, 1, Far>(w, x.data, run, first, p == 0, s);
-        if (p + 1 < parts) continue;
+          if (x.vectors == 3) pass<B, 3, Far>(w, x.data, run, first, p == 0, s, stride);
+        if (x.vectors == 2) pass<B, 2, Far>(w, x.data, run, first, p == 0, s, stride);
+        if (x.vectors == 1) pass<B, 1, Far>(w, x.data, run, first, p == 0, s, stride);
+        if (direct || p + 1 < parts) continue;
         float const* sum = s;
         for (index_t row = r; row < r + height; ++row)
           for (index_t t = 0; t < x.vectors; ++t, sum += lanes)
@@ -95,7 +99,8 @@ void column_blocks_spmm<R, C, T>::run(operand const& w, x_panel x, float* sums, 
 template <index_t R, index_t C, weight_value T>
 template <class A, index_t Vectors, bool Far>
 [[gnu::noinline]] void column_blocks_spmm<R, C, T>::pass(operand const& w, float const* panel, index_t run,
-                                                         index_t first, bool from_zero, float* sums) noexcept {
+                                                         index_t first, bool from_zero, float* sums,
+                                                         index_t sums_stride) noexcept {
   using floats = simd::floats<A>;
   constexpr index_t lanes = simd::lanes<A>;
   constexpr index_t stride = Vectors * lanes;
@@ -108,7 +113,7 @@ template <class A, index_t Vectors, bool Far>
     });
   };
   each_sum([&](auto i, auto t) __attribute__((always_inline)) {
-    sum[i][t] = from_zero ? floats(0.0f) : floats::load_aligned(sums + (i * Vectors + t) * lanes);
+    sum[i][t] = from_zero ? floats(0.0f) : floats::load_unaligned(sums + i * sums_stride + t * lanes);
   });
   T const* values[tiles<A>];
   for (index_t tile = 0; tile < tiles<A>; ++tile) values[tile] = w.values(run, first + tile * height);
@@ -142,7 +147,7 @@ template <class A, index_t Vectors, bool Far>
     }
   }
   each_sum([&](auto i, auto t)
-               __attribute__((always_inline)) { sum[i][t].store_aligned(sums + (i * Vectors + t) * lanes); });
+               __attribute__((always_inline)) { sum[i][t].store_unaligned(sums + i * sums_stride + t * lanes); });
 }
 
 }  // namespace pare::inline PARE_ABI

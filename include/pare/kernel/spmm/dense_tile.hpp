@@ -43,10 +43,10 @@ struct dense_tile_spmm {
   static constexpr index_t rows_at_once = 96;  // as many as matmul() gives
 
   /// Adds inputs [begin, end) to the sums of rows [r, r + Height), of which `rows` are there: Vectors registers for
-  /// each. They begin at zero with the first inputs.
+  /// each row, `sums_stride` floats from row to row. They begin at zero with the first inputs.
   template <class A, index_t Height, index_t Vectors>
   static void tile(Operand const& w, float const* panel, index_t begin, index_t end, index_t r, index_t rows,
-                   float* sums) noexcept;
+                   float* sums, index_t sums_stride) noexcept;
 };
 
 template <operand Operand>
@@ -60,21 +60,25 @@ void dense_tile_spmm<Operand>::run(Operand const& w, x_panel x, float*, y_tile y
     index_t const inputs = w.shape().cols;
     index_t const block = block_bytes / (width * static_cast<index_t>(sizeof(float)));
     index_t const step = inputs <= block ? Height : rows_at_once / Height * Height;
+    bool const stores_sums = std::is_same_v<E, identity> && inputs <= block;
     for (index_t first = r0; first < r1; first += step) {
       index_t const last = r1 - first < step ? r1 : first + step;
       for (index_t k = 0; k == 0 || k < inputs; k += block) {
         index_t const end = inputs - k < block ? inputs : k + block;
         for (index_t r = first; r < last; r += Height) {
           index_t const rows = last - r < Height ? last - r : Height;
-          float* const of_tile = sums + (r - first) * width;
+          bool const direct = stores_sums && rows == Height;
+          float* const of_tile = direct ? y.row(r) : sums + (r - first) * width;
+          index_t const stride = direct ? y.stride : width;
           if constexpr (Height == 6 && simd::has_32_registers<A>) {
-            if (x.vectors == 4) tile<B, Height, 4>(w, x.data, k, end, r, rows, of_tile);
-            if (x.vectors == 3) tile<B, Height, 3>(w, x.data, k, end, r, rows, of_tile);
+            if (x.vectors == 4) tile<B, Height, 4>(w, x.data, k, end, r, rows, of_tile, stride);
+            if (x.vectors == 3) tile<B, Height, 3>(w, x.data, k, end, r, rows, of_tile, stride);
           }
-          if (x.vectors == 2) tile<B, Height, 2>(w, x.data, k, end, r, rows, of_tile);
-          if (x.vectors == 1) tile<B, Height, 1>(w, x.data, k, end, r, rows, of_tile);
+          if (x.vectors == 2) tile<B, Height, 2>(w, x.data, k, end, r, rows, of_tile, stride);
+          if (x.vectors == 1) tile<B, Height, 1>(w, x.data, k, end, r, rows, of_tile, stride);
         }
       }
+      if (stores_sums && last - first == Height) continue;
       float const* sum = sums;
       for (index_t r = first; r < last; ++r)
         for (index_t t = 0; t < x.vectors; ++t, sum += lanes)
@@ -98,7 +102,8 @@ void dense_tile_spmm<Operand>::run(Operand const& w, x_panel x, float*, y_tile y
 template <operand Operand>
 template <class A, index_t Height, index_t Vectors>
 [[gnu::noinline]] void dense_tile_spmm<Operand>::tile(Operand const& w, float const* panel, index_t begin, index_t end,
-                                                      index_t r, index_t rows, float* sums) noexcept {
+                                                      index_t r, index_t rows, float* sums,
+                                                      index_t sums_stride) noexcept {
   using floats = simd::floats<A>;
   constexpr index_t lanes = simd::lanes<A>;
   floats sum[Height][Vectors];
@@ -108,7 +113,7 @@ template <class A, index_t Height, index_t Vectors>
     });
   };
   each_sum([&](auto i, auto t) __attribute__((always_inline)) {
-    sum[i][t] = begin == 0 ? floats(0.0f) : floats::load_aligned(sums + (i * Vectors + t) * lanes);
+    sum[i][t] = begin == 0 ? floats(0.0f) : floats::load_unaligned(sums + i * sums_stride + t * lanes);
   });
   panel += begin * Vectors * lanes;
   // The next `count` inputs of the panel; pair(k, i) gives the weights of rows i and i + 1.
@@ -153,7 +158,7 @@ template <class A, index_t Height, index_t Vectors>
     }
   }
   each_sum([&](auto i, auto t)
-               __attribute__((always_inline)) { sum[i][t].store_aligned(sums + (i * Vectors + t) * lanes); });
+               __attribute__((always_inline)) { sum[i][t].store_unaligned(sums + i * sums_stride + t * lanes); });
 }
 
 }  // namespace pare::inline PARE_ABI

@@ -13,13 +13,13 @@ namespace pare::inline PARE_ABI {
 /// 11008 inputs, 0.43 -> 0.74 for 8192 (Intel, 70 %); with 8 it gains nothing.
 ///
 /// Measured (Zen 5, 128 columns), of the multiply-add peak: 16 x 1 92 % at 50 % sparsity, 88 at 70, 80 at 90; 4 x 4
-/// 86 % at 70, 80 at 90, 70 for 4096 x 4096 before K was cut. What is missing at 90 % are the ends of short rows. (After
-/// that, sums that need no epilogue went straight to Y, which they had reached through memory: Intel 68 -> 75 %.) Tried
-/// in vain there: weights spread by loads instead of shuffles (8 x 2: 83 and 76 %); X fetched ahead; panels of 3 or 2
-/// registers for 4 x 4.
-/// Intel: 16 x 1 84, 83 and 75 % (3072 x 768; 8 x 2 73, 75 and 67, with shuffles 57, 57, 52); 4096 x 4096 82 at 70 %
-/// and 73 at 90 (without X fetched ahead a quarter less, which costs 5 % where the panel stays in the second-level
-/// cache); 4 x 4 75 and 68 there. An `if` in the loop instead of a second loop makes g++ spill the sums: half as fast.
+/// 86 % at 70, 80 at 90, 70 for 4096 x 4096 before K was cut. What is missing at 90 % are the ends of short rows.
+/// (After that, sums that need no epilogue went straight to Y, which they had reached through memory: Intel 68 -> 75
+/// %.) Tried in vain there: weights spread by loads instead of shuffles (8 x 2: 83 and 76 %); X fetched ahead; panels
+/// of 3 or 2 registers for 4 x 4. Intel: 16 x 1 84, 83 and 75 % (3072 x 768; 8 x 2 73, 75 and 67, with shuffles 57, 57,
+/// 52); 4096 x 4096 82 at 70 % and 73 at 90 (without X fetched ahead a quarter less, which costs 5 % where the panel
+/// stays in the second-level cache); 4 x 4 75 and 68 there. An `if` in the loop instead of a second loop makes g++
+/// spill the sums: half as fast.
 template <index_t R, index_t C, weight_value T>
 struct column_blocks_spmm {
   using operand = column_blocks<R, C, T>;
@@ -61,30 +61,30 @@ void column_blocks_spmm<R, C, T>::run(operand const& w, x_panel x, float* sums, 
     constexpr bool stores_sums = std::is_same_v<E, identity>;
     alignas(alignment) float of_tile[height * 4 * lanes];
     auto const part = [&]<bool Far>(index_t p, index_t begin, index_t end) {
-      for (index_t r = begin; r < end; r += height) {
-        index_t const run = w.run(r / R, p);
-        index_t const first = r % R;
-        bool const direct = stores_sums && parts == 1;
-        float* const s = direct ? y.row(r) : parts == 1 ? of_tile : sums + (r - r0) * width;
-        index_t const stride = direct ? y.stride : width;
-        if constexpr (tiles<A> == 1 && simd::has_32_registers<A>)
-          if (x.vectors == 4) pass<B, 4, Far>(w, x.data, run, first, p == 0, s, stride);
-        if constexpr (simd::has_32_registers<A>)
-          if (x.vectors == 3) pass<B, 3, Far>(w, x.data, run, first, p == 0, s, stride);
-        if (x.vectors == 2) pass<B, 2, Far>(w, x.data, run, first, p == 0, s, stride);
-        if (x.vectors == 1) pass<B, 1, Far>(w, x.data, run, first, p == 0, s, stride);
-        if (direct || p + 1 < parts) continue;
-        float const* sum = s;
-        for (index_t row = r; row < r + height; ++row)
-          for (index_t t = 0; t < x.vectors; ++t, sum += lanes)
-            e(simd::floats<A>::load_aligned(sum), row, x.first_column + t * lanes)
-                .store_unaligned(y.row(row) + t * lanes);
-      }
+      bool const direct = stores_sums && parts == 1;
+      auto const tiles_of = [&]<index_t Vectors>() {
+        for (index_t r = begin; r < end; r += height) {
+          float* const s = direct ? y.row(r) : parts == 1 ? of_tile : sums + (r - r0) * width;
+          pass<B, Vectors, Far>(w, x.data, w.run(r / R, p), r % R, p == 0, s, direct ? y.stride : width);
+          if (direct || p + 1 < parts) continue;
+          float const* sum = s;
+          for (index_t row = r; row < r + height; ++row)
+            for (index_t t = 0; t < Vectors; ++t, sum += lanes)
+              e(simd::floats<A>::load_aligned(sum), row, x.first_column + t * lanes)
+                  .store_unaligned(y.row(row) + t * lanes);
+        }
+      };
+      if constexpr (tiles<A> == 1 && simd::has_32_registers<A>)
+        if (x.vectors == 4) tiles_of.template operator()<4>();
+      if constexpr (simd::has_32_registers<A>)
+        if (x.vectors == 3) tiles_of.template operator()<3>();
+      if (x.vectors == 2) tiles_of.template operator()<2>();
+      if (x.vectors == 1) tiles_of.template operator()<1>();
     };
     auto const all = [&]<bool Far>() {
-      for (index_t r = r0; r < r1; r += w.block_rows())
-        for (index_t p = 0; p < parts; ++p)
-          part.template operator()<Far>(p, r, r1 - r < w.block_rows() ? r1 : r + w.block_rows());
+      index_t const rows = parts == 1 ? r1 - r0 : w.block_rows();
+      for (index_t r = r0; r < r1; r += rows)
+        for (index_t p = 0; p < parts; ++p) part.template operator()<Far>(p, r, r1 - r < rows ? r1 : r + rows);
     };
     if constexpr (simd::for_intel<B>) {
       index_t const panel_bytes = w.shape().cols / parts * width * static_cast<index_t>(sizeof(float));

@@ -50,29 +50,29 @@ template <class A, index_t Run>
   }
 }
 
-/// Adds the columns of a register to the sums of its four rows.
+/// The sum of the columns of a register: of its four rows.
 template <class A>
 [[gnu::always_inline]] inline void add_columns(floats<A> v, float* rows) noexcept {
 #if XSIMD_WITH_AVX512F
   if constexpr (std::is_base_of_v<xsimd::avx512f, A>) {
     __m256 const half =
         _mm256_add_ps(_mm512_castps512_ps256(v), _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(v), 1)));
-    __m128 const columns = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
-    _mm_storeu_ps(rows, _mm_add_ps(_mm_loadu_ps(rows), columns));
+    _mm_storeu_ps(rows, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
     return;
   }
 #endif
 #if XSIMD_WITH_AVX
   if constexpr (std::is_base_of_v<xsimd::avx, A> && !std::is_base_of_v<xsimd::avx512f, A>) {
-    __m128 const columns = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    _mm_storeu_ps(rows, _mm_add_ps(_mm_loadu_ps(rows), columns));
+    _mm_storeu_ps(rows, _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1)));
     return;
   }
 #endif
   alignas(64) float lane[lanes<A>];
   v.store_aligned(lane);
-  for (index_t i = 0; i < 4; ++i)
-    for (index_t c = 0; c < tile_columns<A>; ++c) rows[i] += lane[4 * c + i];
+  for (index_t i = 0; i < 4; ++i) {
+    rows[i] = lane[i];
+    for (index_t c = 1; c < tile_columns<A>; ++c) rows[i] += lane[4 * c + i];
+  }
 }
 
 }  // namespace pare::inline PARE_ABI::simd

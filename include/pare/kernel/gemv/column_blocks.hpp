@@ -55,19 +55,30 @@ class spread_blocks {
   /// Tiles of four rows that are multiplied together, so that each input is spread once for them.
   static constexpr index_t tiles = R % 16 == 0 && most_tiles >= 4 ? 4 : R % 8 == 0 && most_tiles >= 2 ? 2 : 1;
 
-  /// The sums of a row of blocks: of row i and column j to sums[j * R + i]. x: as in x_columns.
-  static void multiply(operand const& w, index_t row_of_blocks, float const* x, float* sums) noexcept {
-    for (index_t i = 0; i < R * Width; ++i) sums[i] = 0.0f;
-    for (index_t part = 0; part < w.parts(); ++part) {
-      index_t const run = w.run(row_of_blocks, part);
-      if (w.blocks(run) == 0) continue;  // x may be empty
-      for (index_t first = 0; first < R; first += tiles * height) {
-        if constexpr (fits) {
-          add(w, run, first, x, sums + first);
-        } else {
-          visit(w.columns(run), w.blocks(run), w.values(run, first), w.blocks(run) * height * C, x, sums + first);
-        }
+  /// The sums of rows [r0, r1), which begin at a multiple of w.block_rows(): store(r, sums) for every R rows, with the
+  /// sum of row r + i and column j in sums[j * R + i]. x: as in x_columns.
+  template <class Store>
+  [[gnu::always_inline]] static void multiply(operand const& w, float const* x, index_t r0, index_t r1,
+                                              Store const& store) noexcept {
+    if (w.parts() == 1) {
+      for (index_t r = r0; r < r1; r += R) {
+        alignas(alignment) float sums[R * Width];
+        multiply_run(w, w.run(r / R, 0), x, sums);
+        store(r, sums);
       }
+      return;
+    }
+    alignas(alignment) float sums[operand::most_rows * Width];
+    for (index_t first = r0; first < r1; first += w.block_rows()) {
+      index_t const last = r1 - first < w.block_rows() ? r1 : first + w.block_rows();
+      for (index_t part = 0; part < w.parts(); ++part)
+        for (index_t r = first; r < last; r += R) {
+          alignas(alignment) float more[R * Width];
+          multiply_run(w, w.run(r / R, part), x, more);
+          float* const to = sums + (r - first) * Width;
+          for (index_t i = 0; i < R * Width; ++i) to[i] = part == 0 ? more[i] : to[i] + more[i];
+        }
+      for (index_t r = first; r < last; r += R) store(r, sums + (r - first) * Width);
     }
   }
 
@@ -76,7 +87,20 @@ class spread_blocks {
     return Width == 1 ? x + column : x + column / run * run * Width + column % run;
   }
 
-  /// Adds to the sums of the tiles from row `first` of a run on.
+  [[gnu::always_inline]] static void multiply_run(operand const& w, index_t blocks_run, float const* x,
+                                                  float* sums) noexcept {
+    for (index_t i = 0; i < R * Width; ++i) sums[i] = 0.0f;
+    if (w.blocks(blocks_run) == 0) return;  // x may be empty
+    for (index_t first = 0; first < R; first += tiles * height) {
+      if constexpr (fits) {
+        add(w, blocks_run, first, x, sums + first);
+      } else {
+        visit(w.columns(blocks_run), w.blocks(blocks_run), w.values(blocks_run, first),
+              w.blocks(blocks_run) * height * C, x, sums + first);
+      }
+    }
+  }
+
   static void add(operand const& w, index_t blocks_run, index_t first, float const* x, float* sums) noexcept;
 
   /// Some blocks, element by element; the weights of the next tile follow `stride` after those of one.
@@ -205,11 +229,10 @@ template <index_t R, index_t C, weight_value T>
 template <class A, epilogue E>
 void column_blocks_gemv<R, C, T>::run(operand const& w, float const* x, float* y, index_t y_stride, E const& e,
                                       index_t r0, index_t r1) noexcept {
-  for (index_t r = r0; r < r1; r += R) {
-    float sums[R];
-    detail::spread_blocks<A, R, C, T, 1>::multiply(w, r / R, x, sums);
-    for (index_t i = 0; i < R; ++i) y[(r + i) * y_stride] = e(sums[i], r + i, 0);
-  }
+  detail::spread_blocks<A, R, C, T, 1>::multiply(
+      w, x, r0, r1, [&](index_t r, float const* sums) __attribute__((always_inline)) {
+        for (index_t i = 0; i < R; ++i) y[(r + i) * y_stride] = e(sums[i], r + i, 0);
+      });
 }
 
 /// Up to eight columns: a register of weights serves all of them.
@@ -240,13 +263,12 @@ template <index_t R, index_t C, weight_value T>
 template <class A, index_t Width, epilogue E>
 void column_blocks_few<R, C, T>::columns(operand const& w, x_columns x, matrix_span<float> y, E const& e, index_t r0,
                                          index_t r1) noexcept {
-  for (index_t r = r0; r < r1; r += R) {
-    float sums[R * Width];
-    detail::spread_blocks<A, R, C, T, Width>::multiply(w, r / R, x.data, sums);
-    for (index_t i = 0; i < R; ++i)
-      for (index_t j = 0; j < x.count; ++j)
-        y(r + i, x.first_column + j) = e(sums[j * R + i], r + i, x.first_column + j);
-  }
+  detail::spread_blocks<A, R, C, T, Width>::multiply(
+      w, x.data, r0, r1, [&](index_t r, float const* sums) __attribute__((always_inline)) {
+        for (index_t i = 0; i < R; ++i)
+          for (index_t j = 0; j < x.count; ++j)
+            y(r + i, x.first_column + j) = e(sums[j * R + i], r + i, x.first_column + j);
+      });
 }
 
 }  // namespace pare::inline PARE_ABI

@@ -33,6 +33,7 @@ class column_blocks {
   using value_type = T;
   static constexpr char const* name() noexcept { return "column_blocks"; }
   static constexpr index_t tile_rows = 4;
+  static constexpr index_t most_rows = R < 512 ? 512 / R * R : R;  // that pass over a part of K together
   /// Kernels may read so many column numbers behind the last, and a line behind the values.
   static constexpr std::size_t ahead = 24;
 
@@ -44,7 +45,7 @@ class column_blocks {
     index_t const panel_row = (m.has_32_registers ? 4 : 2) * m.lanes * static_cast<index_t>(sizeof(float));
     if (R % 8 != 0 && shape_.cols > part_bytes / panel_row) {
       parts_ = ceil_div(shape_.cols, part_bytes / panel_row);
-      block_rows_ = detail::rows_per_block(shape_.rows, 512, 2, R);
+      block_rows_ = detail::rows_per_block(shape_.rows, most_rows, 2, R);
     }
     index_t const part = ceil_div(shape_.cols / C, parts_);  // in blocks
     begin_.reserve(static_cast<std::size_t>(shape_.rows / R * parts_ + 1));
@@ -74,6 +75,7 @@ class column_blocks {
   [[nodiscard]] index_t parts() const noexcept { return parts_; }
   /// The run of a row of blocks and a part of K.
   [[nodiscard]] index_t run(index_t row_of_blocks, index_t part) const noexcept {
+    if (parts_ == 1) return row_of_blocks;
     index_t const height = block_rows_ / R;
     index_t const first = row_of_blocks / height * height;
     return first * parts_ + part * std::min(height, shape_.rows / R - first) + row_of_blocks - first;

@@ -50,23 +50,24 @@ void check_long_rows(pare::random_source& random) {
 }
 
 /// So many inputs that K is cut into parts, and so many rows that not all of them pass over a part together.
-template <class A, index_t C, class T>
+template <class A, index_t R, index_t C, class T>
 void check_parts(pare::random_source& random) {
-  using format_type = bsr<4, C, T>;
-  using spmm = pare::column_blocks_spmm<4, C, T>;
-  using few = pare::column_blocks_few<4, C, T>;
-  using gemv = pare::column_blocks_gemv<4, C, T>;
+  using format_type = bsr<R, C, T>;
+  using spmm = pare::column_blocks_spmm<R, C, T>;
+  using few = pare::column_blocks_few<R, C, T>;
+  using gemv = pare::column_blocks_gemv<R, C, T>;
   auto const m = pare::simd::machine_of<A>;
-  extents const shape{1100, pare::round_up(2 * 640 * 1024 / ((m.has_32_registers ? 4 : 2) * m.lanes * 4) + 7, C)};
+  extents const shape{pare::round_up(1100, R),
+                      pare::round_up(2 * 640 * 1024 / ((m.has_32_registers ? 4 : 2) * m.lanes * 4) + 7, C)};
   pare::mask keep(shape);
-  for (index_t r = 0; r < shape.rows; r += 4)
+  for (index_t r = 0; r < shape.rows; r += R)
     for (index_t n = r % 44; n > 0; --n) {  // none in some rows of blocks
       auto const c = random.below(shape.cols / C) * C;
-      for (index_t i = 0; i < 4 * C; ++i) keep.set(r + i % 4, c + i / 4);
+      for (index_t i = 0; i < R * C; ++i) keep.set(r + i % R, c + i / R);
     }
   auto const format = pare::compress<format_type>(pare::test::random_matrix(random, shape), keep);
-  column_blocks<4, C, T> const w(format, m);
-  INFO("blocks of 4 x " << C << ", " << shape.cols << " inputs");
+  column_blocks<R, C, T> const w(format, m);
+  INFO("blocks of " << R << " x " << C << ", " << shape.cols << " inputs");
   REQUIRE(w.parts() == 3);
   REQUIRE(shape.rows > 2 * w.block_rows());
   index_t stored = 0;
@@ -109,8 +110,8 @@ void check_blocks() {
     check_long_rows<A, 4, 4, T>(random);
     check_long_rows<A, 16, 1, T>(random);
     check_long_rows<A, 8, 2, T>(random);
-    check_parts<A, 1, T>(random);
-    check_parts<A, 4, T>(random);
+    check_parts<A, 12, 1, T>(random);
+    check_parts<A, 4, 4, T>(random);
   } else {
     WARN("skipped: not compiled for " << A::name());
   }

@@ -69,7 +69,7 @@ void check_parts(pare::random_source& random) {
   column_blocks<R, C, T> const w(format, m);
   INFO("blocks of " << R << " x " << C << ", " << shape.cols << " inputs");
   REQUIRE(w.parts() == 3);
-  REQUIRE(shape.rows > 2 * w.block_rows());
+  REQUIRE(shape.rows > 2 * w.rows_together());
   index_t stored = 0;
   for (index_t r = 0; r < shape.rows; r += w.block_rows()) stored += w.block_nnz(r / w.block_rows());
   CHECK(stored == w.nnz());

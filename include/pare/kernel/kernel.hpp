@@ -51,6 +51,7 @@ struct panel_request {
   bool narrower = true;     // the last panel of X may have 1, 2, 3, 4 or 6 registers; else it is filled up with zeros
   index_t block = 0;        // rows of X between two rows of zeros (a multiple of 16); 0: the kernel does not block K
   bool needs_sums = false;  // it keeps partial sums in memory between blocks
+  index_t rows = 0;  // it takes so many rows at once, a multiple of the operand's block_rows(); 0: as matmul likes
 };
 
 /// A kernel for many columns: Y = epilogue(W X).

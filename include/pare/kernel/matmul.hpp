@@ -123,7 +123,7 @@ class panel_product {
       rows_ = panel_rows(x.rows, request_.block);
     }
     index_t const step = block_rows(w);
-    rows_at_once_ = step >= rows_at_once ? step : rows_at_once / step * step;
+    rows_at_once_ = request_.rows > 0 ? request_.rows : step >= rows_at_once ? step : rows_at_once / step * step;
     rows_for_all_ = rows_at_once_;
     index_t const bytes = static_cast<index_t>(w.bytes());
     if (panels() > 1 && size() * static_cast<index_t>(sizeof(float)) > near_bytes)

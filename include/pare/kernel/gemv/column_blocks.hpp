@@ -26,6 +26,8 @@
 // faster beyond), two or four steps a turn where sums abound (registers spill: half as fast for 16 x 1).
 #pragma once
 
+#include <algorithm>
+
 #include <pare/kernel/expand.hpp>
 #include <pare/kernel/operand/column_blocks.hpp>
 #include <pare/kernel/spread.hpp>
@@ -68,9 +70,12 @@ class spread_blocks {
       }
       return;
     }
-    alignas(alignment) float sums[operand::most_rows * Width];
-    for (index_t first = r0; first < r1; first += w.block_rows()) {
-      index_t const last = r1 - first < w.block_rows() ? r1 : first + w.block_rows();
+    // Some rows at a time, so that their sums stay in the first-level cache; their runs of a part follow each other.
+    constexpr index_t most_rows = R < 512 ? 512 / R * R : R;
+    alignas(alignment) float sums[most_rows * Width];
+    index_t last = r0;
+    for (index_t first = r0; first < r1; first = last) {
+      last = std::min({(first / w.rows_together() + 1) * w.rows_together(), first + most_rows, r1});
       for (index_t part = 0; part < w.parts(); ++part)
         for (index_t r = first; r < last; r += R) {
           alignas(alignment) float more[R * Width];

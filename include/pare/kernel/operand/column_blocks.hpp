@@ -33,7 +33,6 @@ class column_blocks {
   using value_type = T;
   static constexpr char const* name() noexcept { return "column_blocks"; }
   static constexpr index_t tile_rows = 4;
-  static constexpr index_t most_rows = R < 512 ? 512 / R * R : R;  // that pass over a part of K together
   /// Kernels may read so many column numbers behind the last, and a line behind the values.
   static constexpr std::size_t ahead = 24;
 
@@ -45,16 +44,18 @@ class column_blocks {
     index_t const panel_row = (m.has_32_registers ? 4 : 2) * m.lanes * static_cast<index_t>(sizeof(float));
     if (R % 8 != 0 && shape_.cols > part_bytes / panel_row) {
       parts_ = ceil_div(shape_.cols, part_bytes / panel_row);
-      block_rows_ = detail::rows_per_block(shape_.rows, most_rows, 2, R);
+      block_rows_ = 16 * R;
+      rows_together_ = detail::rows_per_block(
+          shape_.rows, block_rows_ < 512 ? 512 / block_rows_ * block_rows_ : block_rows_, 1, block_rows_);
     }
     index_t const part = ceil_div(shape_.cols / C, parts_);  // in blocks
     begin_.reserve(static_cast<std::size_t>(shape_.rows / R * parts_ + 1));
     columns_.reserve(static_cast<std::size_t>(w.blocks()) + ahead);
     values_ = matrix<T>(1, nnz_ + static_cast<index_t>(alignment / sizeof(T)));
     T* to = values_.data();
-    for (index_t r0 = 0; r0 < shape_.rows; r0 += block_rows_)
+    for (index_t r0 = 0; r0 < shape_.rows; r0 += rows_together_)
       for (index_t p = 0; p < parts_; ++p)
-        for (index_t r = r0; r < std::min(r0 + block_rows_, shape_.rows); r += R)
+        for (index_t r = r0; r < std::min(r0 + rows_together_, shape_.rows); r += R)
           to = append_run(w, r / R, p * part, (p + 1) * part, to);
     begin_.push_back(std::ssize(columns_));
     columns_.resize(columns_.size() + ahead);
@@ -67,16 +68,22 @@ class column_blocks {
   }
   [[nodiscard]] index_t block_rows() const noexcept { return block_rows_; }
   [[nodiscard]] index_t block_nnz(index_t b) const noexcept {
-    index_t const last = std::min((b + 1) * block_rows_, shape_.rows) / R * parts_;
-    return (begin_[static_cast<std::size_t>(last)] - begin_[static_cast<std::size_t>(b * block_rows_ / R * parts_)]) *
-           R * C;
+    index_t const first = b * block_rows_ / R;
+    index_t const last = std::min((b + 1) * block_rows_, shape_.rows) / R - 1;
+    index_t blocks = 0;
+    for (index_t part = 0; part < parts_; ++part)
+      blocks +=
+          begin_[static_cast<std::size_t>(run(last, part)) + 1] - begin_[static_cast<std::size_t>(run(first, part))];
+    return blocks * R * C;
   }
   /// Into so many parts K is cut.
   [[nodiscard]] index_t parts() const noexcept { return parts_; }
+  /// So many rows, from a multiple of it on, follow each other for each part: they pass over a part of X together.
+  [[nodiscard]] index_t rows_together() const noexcept { return rows_together_; }
   /// The run of a row of blocks and a part of K.
   [[nodiscard]] index_t run(index_t row_of_blocks, index_t part) const noexcept {
     if (parts_ == 1) return row_of_blocks;
-    index_t const height = block_rows_ / R;
+    index_t const height = rows_together_ / R;
     index_t const first = row_of_blocks / height * height;
     return first * parts_ + part * std::min(height, shape_.rows / R - first) + row_of_blocks - first;
   }
@@ -114,7 +121,8 @@ class column_blocks {
   extents shape_;
   index_t nnz_;
   index_t parts_ = 1;
-  index_t block_rows_ = R;
+  index_t block_rows_ = R;  // for threads
+  index_t rows_together_ = R;
   std::vector<index_t> begin_;  // of the blocks of each run, and the end
   std::vector<std::uint32_t, aligned_allocator<std::uint32_t>> columns_;
   matrix<T> values_;

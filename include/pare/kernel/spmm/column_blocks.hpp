@@ -26,7 +26,9 @@ struct column_blocks_spmm {
   static constexpr char const* name() noexcept { return "tile"; }
   template <class A>
   static panel_request panels(operand const& w) noexcept {
-    if (tiles<A> == 1) return {.vectors = simd::has_32_registers<A> ? 4 : 2, .needs_sums = w.parts() > 1};
+    bool const parts = w.parts() > 1;
+    if (tiles<A> == 1)
+      return {.vectors = simd::has_32_registers<A> ? 4 : 2, .needs_sums = parts, .rows = parts ? w.rows_together() : 0};
     return {.vectors = simd::runs_on_intel<A>() ? 3 : 2};
   }
 
@@ -82,9 +84,11 @@ void column_blocks_spmm<R, C, T>::run(operand const& w, x_panel x, float* sums, 
       if (x.vectors == 1) tiles_of.template operator()<1>();
     };
     auto const all = [&]<bool Far>() {
-      index_t const rows = parts == 1 ? r1 - r0 : w.block_rows();
-      for (index_t r = r0; r < r1; r += rows)
-        for (index_t p = 0; p < parts; ++p) part.template operator()<Far>(p, r, r1 - r < rows ? r1 : r + rows);
+      index_t end = r1;
+      for (index_t r = r0; r < r1; r = end) {
+        if (parts > 1) end = std::min((r / w.rows_together() + 1) * w.rows_together(), r1);
+        for (index_t p = 0; p < parts; ++p) part.template operator()<Far>(p, r, end);
+      }
     };
     if constexpr (simd::for_intel<B>) {
       index_t const panel_bytes = w.shape().cols / parts * width * static_cast<index_t>(sizeof(float));

@@ -41,11 +41,9 @@ class row_pairs {
   };
 
   template <sparse_format F>
-  row_pairs(F const& format, machine const& m) : shape_(format.shape()), nnz_(format.nnz()) {
+  row_pairs(F const& format, machine const&) : shape_(format.shape()), nnz_(format.nnz()) {
     bitmap<T> const& w = detail::as_bitmap(format);
-    // Their sums wait in the second-level cache, 512 bytes a row: 256 KB of Intel's 2 MB, where half as many rows are 5
-    // to 8 % slower for 4096 x 4096; 128 KB of 1 MB elsewhere.
-    block_rows_ = detail::rows_per_block(shape_.rows, m.intel ? 512 : 256, 4, 2);
+    block_rows_ = detail::rows_per_block(shape_.rows, 256, 4, 2);
     for (index_t r = 0; r < shape_.rows; r += block_rows_) append_block(w, r, std::min(r + block_rows_, shape_.rows));
     pairs_.shrink_to_fit();
     values_.shrink_to_fit();

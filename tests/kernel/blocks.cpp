@@ -94,6 +94,41 @@ void check_parts(pare::random_source& random) {
   }
 }
 
+/// X that is read where it is, also between columns that do not belong to it; and the same X packed.
+template <class A, index_t R, index_t C, class T>
+void check_x_in_place(pare::random_source& random) {
+  using kernel = pare::column_blocks_spmm<R, C, T>;
+  constexpr index_t lanes = pare::simd::lanes<A>;
+  extents const shape{40 * R, 48 * C};
+  auto const keep = pare::test::mask_for<bsr<R, C, T>>(random, shape, 0.4f, true);
+  auto const format = pare::compress<bsr<R, C, T>>(pare::test::random_matrix(random, shape), keep);
+  column_blocks<R, C, T> const w(format, pare::simd::machine_of<A>);
+  pare::thread_pool pool(3);
+  for (index_t const n : {lanes, 3 * lanes, 8 * lanes, 11 * lanes}) {
+    INFO("blocks of " << R << " x " << C << ", N " << n);
+    auto const x = pare::test::random_matrix(random, {shape.cols, n});
+    matrix<float> wide(shape.cols, n + 2 * lanes);
+    for (index_t i = 0; i < wide.size(); ++i) wide.data()[i] = std::numeric_limits<float>::quiet_NaN();
+    auto const in_place = wide.span().col_range(lanes, n);
+    matrix<float> odd(shape.cols, n + 1);
+    auto const to_pack = odd.span().col_range(1, n);
+    for (index_t k = 0; k < shape.cols; ++k)
+      for (index_t j = 0; j < n; ++j) in_place(k, j) = to_pack(k, j) = x(k, j);
+    matrix<float> packed(shape.rows, n);
+    pare::matmul_with<kernel, A>(w, to_pack, packed.span());
+    REQUIRE(pare::test::within_bound(format, x, packed.span()));
+    matrix<float> y(shape.rows, n);
+    pare::matmul_with<kernel, A>(w, in_place, y.span());
+    REQUIRE(pare::test::same_bits(y, packed));
+    pare::matmul_with<kernel, A>(w, in_place, y.span(), pare::identity{}, pool);
+    REQUIRE(pare::test::same_bits(y, packed));
+
+    using product = pare::detail::panel_product<kernel, A, pare::identity>;
+    CHECK_FALSE(product(w, in_place, y.span(), pare::identity{}).packs());
+    CHECK(product(w, to_pack, y.span(), pare::identity{}).packs());
+  }
+}
+
 template <class A, class T>
 void check_blocks() {
   if constexpr (A::supported()) {
@@ -112,6 +147,8 @@ void check_blocks() {
     check_long_rows<A, 8, 2, T>(random);
     check_parts<A, 12, 1, T>(random);
     check_parts<A, 4, 4, T>(random);
+    check_x_in_place<A, 16, 1, T>(random);
+    check_x_in_place<A, 4, 4, T>(random);
   } else {
     WARN("skipped: not compiled for " << A::name());
   }

@@ -162,7 +162,8 @@ class kernel_check {
     matmul_with<Kernel, A, identity, execution_ref>(w, x, y, {}, std::move(exec));
   }
 
-  /// Aligned and contiguous, unaligned with prime strides, token-major, and strided both ways: the same bits.
+  /// Aligned, without gaps and with them, unaligned with prime strides, token-major, and strided both ways: the same
+  /// bits.
   void layouts(F const& format, index_t n) {
     operand_type const w = operand_of(format, n);
     INFO("M " << w.shape().rows << " K " << w.shape().cols << " N " << n << " nnz " << w.nnz());
@@ -175,13 +176,14 @@ class kernel_check {
     REQUIRE(within_bound(format, x, first.span()));
 
     struct layout {
-      index_t x_row, x_col, y_row, y_col;
+      index_t x_row, x_col, y_row, y_col, x_offset = 3;
     };
     layout const others[] = {{n + 7, 1, n + 13, 1}, {1, k, 1, m},     {1, k + 5, 1, m + 11},
-                             {n + 2, 1, 1, m + 3},  {1, k, n + 5, 1}, {3 * n + 2, 3, 2 * n + 3, 2}};
+                             {n + 2, 1, 1, m + 3},  {1, k, n + 5, 1}, {3 * n + 2, 3, 2 * n + 3, 2},
+                             {round_up(n, 16) + 32, 1, n, 1, 32}};
     for (layout const& l : others) {
       INFO("strides of x " << l.x_row << ", " << l.x_col << "; of y " << l.y_row << ", " << l.y_col);
-      guarded in({k, n}, l.x_row, l.x_col, 3);
+      guarded in({k, n}, l.x_row, l.x_col, l.x_offset);
       guarded out({m, n}, l.y_row, l.y_col, 5);
       in.assign(x);
       multiply(w, in.view(), out.view());

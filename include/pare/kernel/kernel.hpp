@@ -30,8 +30,8 @@ concept operand = std::movable<O> && weight_value<typename O::value_type> && req
   };
 };
 
-/// Some columns of X, packed (see panels.hpp) or in place: aligned rows of vectors * lanes floats, zeros behind the last
-/// column.
+/// Some columns of X, packed (see panels.hpp) or in place: aligned rows of vectors * lanes floats, zeros behind the
+/// last column.
 struct x_panel {
   float const* data = nullptr;
   index_t stride = 0;  // floats from row to row; vectors * lanes, but where the kernel takes `strided` panels
@@ -53,10 +53,10 @@ struct panel_request {
   /// all of X, without gaps, or with any distance between rows.
   enum class in_place { never, consecutive, strided };
 
-  index_t vectors = 1;      // the width of a panel, in registers
-  bool narrower = true;     // the last panel of X may have 1, 2, 3, 4 or 6 registers; else it is filled up with zeros
-  index_t block = 0;        // rows of X between two rows of zeros (a multiple of 16); 0: the kernel does not block K
-  bool needs_sums = false;  // it keeps partial sums in memory between blocks
+  index_t vectors = 1;       // the width of a panel, in registers; the last one may have 1, 2, 3, 4 or 6
+  bool same_stride = false;  // rows of the last panel, which may be narrower, are as far apart as those of the others
+  index_t block = 0;         // rows of X between two rows of zeros (a multiple of 16); 0: the kernel does not block K
+  bool needs_sums = false;   // it keeps partial sums in memory between blocks
   index_t rows = 0;  // it takes so many rows at once, a multiple of the operand's block_rows(); 0: as matmul likes
   in_place reads_x = in_place::never;
 };

@@ -174,15 +174,14 @@ class panel_product {
       index_t const steps = ceil_div(x_.rows, step);
       index_t const k0 = steps * part / parts * step;
       index_t const k1 = part + 1 < parts ? steps * (part + 1) / parts * step : x_.rows;
-      pack_panel<A>(x_, k0, k1, panel * width_, columns(panel), vectors(panel) * lanes, request_.block, out);
+      pack_panel<A>(x_, k0, k1, panel * width_, columns(panel), stride(panel), request_.block, out);
     }
   }
   /// After a panel is packed; false where the kernel cannot multiply it.
   bool look_at(float* packed, index_t panel) const noexcept {
     if constexpr (stores_zeros<operand_type> && !rounds) {
-      float const* const x = data(packed, panel);
-      index_t const width = vectors(panel) * lanes;
-      packed[size() + panel] = w_.keeps_all() || all_finite<A>(x, rows_ * width) ? 1.0f : 0.0f;
+      bool const finite = w_.keeps_all() || all_finite<A>(data(packed, panel), rows_ * stride(panel));
+      packed[size() + panel] = finite ? 1.0f : 0.0f;
     }
     return !rounds || packed[size() + panel] != 0.0f;
   }
@@ -239,7 +238,11 @@ class panel_product {
   [[nodiscard]] index_t size() const noexcept {
     if (in_place_) return 0;
     index_t const last = panels() - 1;
-    return rows_ * (last * width_ + vectors(last) * lanes);
+    return rows_ * (last * width_ + stride(last));
+  }
+  /// From row to row of a packed panel.
+  [[nodiscard]] index_t stride(index_t panel) const noexcept {
+    return request_.same_stride ? width_ : vectors(panel) * lanes;
   }
   [[nodiscard]] index_t columns(index_t panel) const noexcept {
     index_t const left = y_.cols - panel * width_;
@@ -247,7 +250,7 @@ class panel_product {
   }
   [[nodiscard]] index_t vectors(index_t panel) const noexcept {
     index_t const needed = ceil_div(columns(panel), lanes);
-    return !request_.narrower ? request_.vectors : needed <= 4 ? needed : round_up(needed, 2);
+    return needed <= 4 ? needed : round_up(needed, 2);
   }
   /// Where Y cannot take whole registers (token-major, last columns) through a tile.
   template <class K>
@@ -257,7 +260,7 @@ class panel_product {
       if constexpr (rounds) {
         return int8_panel{reinterpret_cast<std::int8_t const*>(in), vectors(panel), columns(panel), panel * width_};
       } else {
-        return x_panel{in, in_place_ ? x_.row_stride : vectors(panel) * lanes, vectors(panel), panel * width_};
+        return x_panel{in, in_place_ ? x_.row_stride : stride(panel), vectors(panel), panel * width_};
       }
     }();
     index_t const width = x.vectors * lanes;

@@ -174,22 +174,24 @@ struct kernels_of<sliced_ell<T>> {
   using spmm = sliced_ell_spmm<T>;
   using list = kernel_list<spmm>;
 
-  /// A stored element costs 0.67 cycles for each register of the panels, always two of them beyond the first; a row and
-  /// block of columns the trip of its sums.
+  /// A stored element costs 0.67 cycles for each register of panels of two, 0.76 in a last one of one; a row and block
+  /// of columns the trip of its sums.
   static double cycles(matmul_shape const& s) noexcept {
-    bool const narrow = s.vectors() < 2.0;
+    struct costs {
+      double element, row;
+    };
+    costs const pair = s.target.intel              ? costs{0.8, 0.033}
+                       : s.target.has_32_registers ? costs{0.668, 0.015}
+                                                   : costs{0.75, 0.015};
+    costs const single = s.target.intel ? costs{1.2, 0.033} : costs{0.76, 0.026};
+    double const pairs = 2.0 * static_cast<double>(ceil_div(s.columns, s.target.lanes) / 2);
+    double const singles = s.vectors() - pairs;
+    double const work = s.stored() * (pair.element * pairs + single.element * singles) +
+                        s.size() * (pair.row * pairs + single.row * singles);
     double const bytes = s.stored() * static_cast<double>(2 + sizeof(T));
-    double const vectors = narrow ? 1.0 : 2.0 * static_cast<double>(ceil_div(s.columns, 2 * s.target.lanes));
-    double element = narrow ? 0.76 : s.target.has_32_registers ? 0.668 : 0.75;
-    double row = narrow ? 0.026 : 0.015;
-    double read = 0.3;  // overlaps less than others
-    if (s.target.intel) {
-      element = narrow ? 1.2 : 0.8;
-      row = 0.033;
-      read = narrow ? 0.45 : 0.6 + 0.14 * vectors;  // each panel reads it anew
-    }
-    return detail::overlapped(s, (s.stored() * element + row * s.size()) * vectors, bytes) +
-           read * detail::read_cycles(s, bytes);
+    // Overlaps less than others; on Intel, each panel reads it anew.
+    double const read = !s.target.intel ? 0.3 : pairs == 0.0 ? 0.45 : 0.6 + 0.14 * s.vectors();
+    return detail::overlapped(s, work, bytes) + read * detail::read_cycles(s, bytes);
   }
 };
 

@@ -6,8 +6,9 @@
 
 namespace pare::inline PARE_ABI {
 
-/// 8 rows x 1 or 2 registers of columns (with 16 registers 8 x 1, or 4 x 2: half a slice at a time). K is blocked so
-/// that the block of X stays in the first-level cache; rows without elements in an inner block are not touched there.
+/// 8 rows x 2 registers of columns, or 1 where there are no more (with 16 registers 8 x 1, or 4 x 2: half a slice at a
+/// time). K is blocked so that the block of X stays in the first-level cache; rows without elements in an inner block
+/// are not touched there.
 ///
 /// A step with 2 registers: 16 loads of X folded into 16 multiply-adds, 2 loads of weights and 2 of offsets, a shuffle
 /// for each weight that spreads it. Two loads a cycle are the limit: 16 / 20 of half the peak, minus the trips of
@@ -20,14 +21,16 @@ namespace pare::inline PARE_ABI {
 /// 6 %; what is not, into the second-level cache only, 20 %.
 /// Intel Xeon (by loads): 51, 43 and 37 %, limited by 26 loads a step; 49, 42 and 35 for 4096 x 4096. Tried in vain
 /// there: half of the weights by shuffles (2 to 9 % slower); four rows x 4 registers (9 % better at 50 % sparsity, 5 %
-/// worse at 95); blocks of columns of 24 to 64 KB.
+/// worse at 95); 8 rows x 3 registers (3 to 5 % better at 70 and 80 %, 6 % worse at 95); blocks of columns of 24 to 64
+/// KB.
 template <weight_value T>
 struct sliced_ell_spmm {
   using operand = sliced_ell<T>;
   static constexpr char const* name() noexcept { return "slices"; }
   template <class A>
   static panel_request panels(sliced_ell<T> const& w) noexcept {
-    return {.vectors = w.vectors(), .narrower = false, .block = w.block_columns(), .needs_sums = w.column_blocks() > 1};
+    return {
+        .vectors = w.vectors(), .same_stride = true, .block = w.block_columns(), .needs_sums = w.column_blocks() > 1};
   }
 
   template <class A, epilogue E>
@@ -77,7 +80,7 @@ void sliced_ell_spmm<T>::block(sliced_ell<T> const& w, x_panel x, float* sums, y
                                index_t r0) noexcept {
   using floats = simd::floats<A>;
   constexpr index_t lanes = simd::lanes<A>;
-  constexpr index_t stride = Vectors * lanes;
+  constexpr index_t stride = Vectors * lanes;  // of sums
   index_t const b = r0 / w.block_rows();
   index_t const blocks = w.column_blocks();
   step const* at = w.steps(b);
@@ -105,7 +108,7 @@ void sliced_ell_spmm<T>::block(sliced_ell<T> const& w, x_panel x, float* sums, y
     pass<A, Vectors, true>(w.slices_begin(b, 0), w.slices_end(b, 0), at, columns, sums, far, finish);
     return;
   }
-  for (index_t k = 0; k < blocks; ++k, columns += (w.block_columns() + 1) * stride) {
+  for (index_t k = 0; k < blocks; ++k, columns += (w.block_columns() + 1) * x.stride) {
     slice const* const first = w.slices_begin(b, k);
     slice const* const end = w.slices_end(b, k);
     if (k == 0) {

@@ -35,16 +35,6 @@ template <class A>
   __m256i const from = _mm256_load_si256(reinterpret_cast<__m256i const*>(expansions<A>.lanes[lanes]));
   return _mm256_blendv_ps(_mm256_permutevar8x32_ps(v, from), _mm256_setzero_ps(), _mm256_castsi256_ps(from));
 }
-/// Eight weights as floats; may begin anywhere.
-template <class A>
-[[nodiscard, gnu::always_inline]] inline __m256 load_8(float const* p) noexcept {
-  return _mm256_loadu_ps(p);
-}
-template <class A>
-[[nodiscard, gnu::always_inline]] inline __m256 load_8(bf16 const* p) noexcept {
-  __m128i const words = _mm_loadu_si128(reinterpret_cast<__m128i const*>(p));
-  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(words), 16));
-}
 
 }  // namespace pare::inline PARE_ABI::simd
 #endif

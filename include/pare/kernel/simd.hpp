@@ -238,7 +238,19 @@ template <class A>
     return floats<A>(_mm512_castsi512_ps(_mm512_slli_epi32(words, 16)));
   }
 #endif
-  alignas(64) float wide[lanes<A>];  // compilers turn this loop into a widening load and a shift
+#if XSIMD_WITH_AVX2
+  if constexpr (std::is_base_of_v<xsimd::avx2, A> && !std::is_base_of_v<xsimd::avx512f, A>) {
+    __m256i const words = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<__m128i const*>(weights)));
+    return floats<A>(_mm256_castsi256_ps(_mm256_slli_epi32(words, 16)));
+  }
+#endif
+#if XSIMD_WITH_SSE2
+  if constexpr (std::is_base_of_v<xsimd::sse2, A> && !std::is_base_of_v<xsimd::avx, A>) {
+    __m128i const words = _mm_loadl_epi64(reinterpret_cast<__m128i const*>(weights));
+    return floats<A>(_mm_castsi128_ps(_mm_unpacklo_epi16(_mm_setzero_si128(), words)));
+  }
+#endif
+  alignas(64) float wide[lanes<A>];  // g++ -O3 and clang++ turn this loop into a widening load and a shift
   for (index_t i = 0; i < lanes<A>; ++i) wide[i] = to_float(weights[i]);
   return floats<A>::load_aligned(wide);
 }

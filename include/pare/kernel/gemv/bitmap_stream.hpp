@@ -113,23 +113,23 @@ void bitmap_stream_few<T>::looked_up(bitmap_stream<T> const& w, index_t group, f
   std::uint64_t const* m = w.masks(group);
   T const* v = w.values(group);
   __m256 s[rows];
-  for (__m256& sum : s) sum = _mm256_setzero_ps();
+  simd::repeat<A, rows>([&](auto i) __attribute__((always_inline)) { s[i] = _mm256_setzero_ps(); });
   for (index_t b = 0; b < w.blocks(); ++b, m += rows, x += 4 * stride) {
     T const* row[rows];
-    for (index_t i = 0; i < rows; ++i) {
+    simd::repeat<A, rows>([&](auto i) __attribute__((always_inline)) {
       row[i] = v;
       __builtin_prefetch(v + ahead);
       __builtin_prefetch(v + ahead + 64 / static_cast<index_t>(sizeof(T)));
       v += std::popcount(m[i]);
-    }
-    for (index_t u = 0; u < 8; ++u) {
+    });
+    simd::repeat<A, 8>([&](auto u) __attribute__((always_inline)) {
       __m256 const at = _mm256_load_ps(x + u / 2 * stride + u % 2 * 8);
-      for (index_t i = 0; i < rows; ++i) {
-        __m256 const weights = simd::expand_8<A>(simd::load_8<A>(row[i]), static_cast<std::uint8_t>(m[i] >> (8 * u)));
-        row[i] += std::popcount(m[i] >> (8 * u) & 0xffu);
-        s[i] = simd::multiply_add<A>(weights, at, s[i]);
-      }
-    }
+      simd::repeat<A, rows>([&](auto i) __attribute__((always_inline)) {
+        auto const bits = static_cast<std::uint8_t>(m[i] >> (8 * u));
+        s[i] = simd::multiply_add<A>(simd::expand_8<A>(simd::load_weights<A>(row[i]), bits), at, s[i]);
+        row[i] += std::popcount(bits);
+      });
+    });
   }
   for (index_t i = 0; i < rows; ++i) sums[i * 8] = simd::sum<A>(simd::floats<A>(s[i]));
 }

@@ -53,19 +53,20 @@ void dense_dot_gemv<T>::rows(dense<T> const& w, float const* x, float* y, index_
   constexpr index_t lanes = simd::lanes<A>;
   constexpr index_t line = 64 / static_cast<index_t>(sizeof(T));
   constexpr bool prefetches = std::is_same_v<T, bf16> && line >= lanes;
-  constexpr index_t ahead = simd::fetch_distance<A>(4096, 1024) / static_cast<index_t>(sizeof(T));
+  [[maybe_unused]] constexpr index_t ahead = simd::fetch_distance<A>(4096, 1024) / static_cast<index_t>(sizeof(T));
   index_t const width = w.shape().cols;
   for (index_t r = r0; r < r1; ++r) {
     T const* row = w.values().row(r);
     floats sum[8];
-    for (floats& s : sum) s = floats(0.0f);
+    simd::repeat<A, 8>([&](auto t) __attribute__((always_inline)) { sum[t] = floats(0.0f); });
     index_t k = 0;
     for (; k + 8 * lanes <= width; k += 8 * lanes)
-      for (index_t t = 0; t < 8; ++t) {
-        if (prefetches && t % (line / lanes) == 0) __builtin_prefetch(row + k + t * lanes + ahead);
+      simd::repeat<A, 8>([&](auto t) __attribute__((always_inline)) {
+        if constexpr (prefetches)
+          if (t % (line / lanes) == 0) __builtin_prefetch(row + k + t * lanes + ahead);
         sum[t] = simd::multiply_add<A>(simd::load_weights<A>(row + k + t * lanes),
                                        floats::load_unaligned(x + k + t * lanes), sum[t]);
-      }
+      });
     for (; k + lanes <= width; k += lanes)
       sum[0] = simd::multiply_add<A>(simd::load_weights<A>(row + k), floats::load_unaligned(x + k), sum[0]);
     float total = simd::sum<A>(((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7])));

@@ -111,11 +111,14 @@ void int8_stream_few<Operand>::four_rows(Operand const& w, int8_columns const& x
       for (index_t j = 0; j < columns; ++j) {
         std::int8_t const* const column = codes + j * record;
         __m512i dots[height];
-        for (__m512i& d : dots) d = _mm512_load_si512(column + group);
-        for (index_t b = 0; b < words; ++b) {
+        simd::repeat<A, height>([&](auto i)
+                                    __attribute__((always_inline)) { dots[i] = _mm512_load_si512(column + group); });
+        simd::repeat<A, words>([&](auto b) __attribute__((always_inline)) {
           __m512i const inputs = simd::load_bytes<A>(column + b * 64);
-          for (index_t i = 0; i < height; ++i) dots[i] = _mm512_dpbusd_epi32(dots[i], weights[i][b], inputs);
-        }
+          simd::repeat<A, height>([&](auto i) __attribute__((always_inline)) {
+            dots[i] = _mm512_dpbusd_epi32(dots[i], weights[i][b], inputs);
+          });
+        });
         __m512 const scale = _mm512_mul_ps(scales, _mm512_set1_ps(x_scales[j]));
         sums[j] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum_rows<A>(dots)), scale, sums[j]);
       }
@@ -135,12 +138,12 @@ void int8_stream_few<Operand>::four_rows(Operand const& w, int8_columns const& x
           std::int8_t const* const column = codes + j * record;
           auto const* const offsets = reinterpret_cast<__m256i const*>(column + group);
           __m256i dot = _mm256_add_epi32(_mm256_load_si256(offsets), _mm256_load_si256(offsets + 1));
-          for (index_t b = 0; b < group; b += 16) {
-            auto const* const weight = reinterpret_cast<__m128i const*>(in.codes(i) + b);
-            auto const* const input = reinterpret_cast<__m128i const*>(column + b);
+          simd::repeat<A, group / 16>([&](auto b) __attribute__((always_inline)) {
+            auto const* const weight = reinterpret_cast<__m128i const*>(in.codes(i) + 16 * b);
+            auto const* const input = reinterpret_cast<__m128i const*>(column + 16 * b);
             dot = _mm256_add_epi32(dot, _mm256_madd_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128(weight)),
                                                           _mm256_cvtepi8_epi16(_mm_load_si128(input))));
-          }
+          });
           __m128i s = _mm_add_epi32(_mm256_castsi256_si128(dot), _mm256_extracti128_si256(dot, 1));
           s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
           s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1));

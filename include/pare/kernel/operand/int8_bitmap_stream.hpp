@@ -72,23 +72,25 @@ class int8_bitmap_stream {
     template <class A>
     [[gnu::always_inline]] void load(__m512i (&weights)[height][words]) noexcept {
       end_ = codes_;
-      for (index_t i = 0; i < height; ++i) {
+      simd::repeat<A, height>([&](auto i) __attribute__((always_inline)) {
         std::uint8_t const* p = end_;
         index_t count = 0;  // of the row, so that the rows' ends depend on few additions
-        for (index_t b = 0; b < words; ++b) {
+        simd::repeat<A, words>([&](auto b) __attribute__((always_inline)) {
           weights[i][b] = simd::expand_bytes<A>(_mm512_set1_epi8(-128), bits(i, b), simd::load_bytes<A>(p));
           p += std::popcount(bits(i, b));
           count += std::popcount(bits(i, b));
-        }
+        });
         end_ += count;
-      }
+      });
     }
 #endif
     /// Far: more than a page, behind which the hardware does not look; and few lines, since each costs a cycle.
     template <class A, bool>
     void fetch_ahead() const noexcept {
       constexpr index_t distance = simd::fetch_distance<A>(16384);
-      for (index_t n = 0; n < height * group / 2; n += 64) __builtin_prefetch(codes_ + distance + n);
+      simd::repeat<A, height * group / 128>([&](auto n) __attribute__((always_inline)) {
+        __builtin_prefetch(codes_ + distance + 64 * n);
+      });
       __builtin_prefetch(masks_ + distance / 32);  // a bit for each code, twice as far
     }
     /// After load(), or skip().

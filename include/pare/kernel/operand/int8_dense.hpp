@@ -70,8 +70,11 @@ class int8_dense {
 #if XSIMD_WITH_AVX512BW && defined(__AVX512VNNI__) && defined(__AVX512VBMI2__)
     template <class A>
     [[gnu::always_inline]] void load(__m512i (&weights)[height][group / 64]) const noexcept {
-      for (index_t i = 0; i < height; ++i)
-        for (index_t b = 0; b < group / 64; ++b) weights[i][b] = simd::load_bytes<A>(codes(i) + 64 * b);
+      simd::repeat<A, height>([&](auto i) __attribute__((always_inline)) {
+        simd::repeat<A, group / 64>([&](auto b) __attribute__((always_inline)) {
+          weights[i][b] = simd::load_bytes<A>(codes(i) + 64 * b);
+        });
+      });
     }
 #endif
     /// For one column only a line of the next page: the hardware fetches the rest of a plain stream, but stops at the
@@ -81,7 +84,9 @@ class int8_dense {
       if constexpr (One) {
         __builtin_prefetch(codes_ + 4096);
       } else {
-        for (index_t n = 0; n < height * group; n += 64) __builtin_prefetch(codes_ + 8192 + n);
+        simd::repeat<A, height * group / 64>([&](auto n) __attribute__((always_inline)) {
+          __builtin_prefetch(codes_ + 8192 + 64 * n);
+        });
       }
     }
     void next() noexcept {

@@ -147,7 +147,9 @@ template <class A, index_t Vectors, bool FetchWeights, bool FetchX>
         __builtin_prefetch(panel + static_cast<index_t>(column[fetched_ahead]) * stride + t * lanes);
     for (index_t c = 0; c < C; ++c, at += stride) {
       floats input[Vectors];
-      for (index_t t = 0; t < Vectors; ++t) input[t] = simd::in_register<A>(floats::load_aligned(at + t * lanes));
+      simd::repeat<A, Vectors>([&](auto t) __attribute__((always_inline)) {
+        input[t] = simd::in_register<A>(floats::load_aligned(at + t * lanes));
+      });
       simd::repeat<A, tiles<A>>([&](auto tile) __attribute__((always_inline)) {
         if constexpr (FetchWeights) __builtin_prefetch(values[tile] + ahead);
         simd::weight_four<A> const weight = simd::broadcast_four<A>(values[tile]);

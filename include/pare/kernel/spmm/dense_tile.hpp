@@ -120,7 +120,9 @@ template <class A, index_t Height, index_t Vectors>
   auto const multiply = [&](index_t count, auto const& pair) __attribute__((always_inline)) {
     for (index_t k = 0; k < count; ++k, panel += Vectors * lanes) {
       floats columns[Vectors];
-      for (index_t t = 0; t < Vectors; ++t) columns[t] = floats::load_aligned(panel + t * lanes);
+      simd::repeat<A, Vectors>([&](auto t) __attribute__((always_inline)) {
+        columns[t] = floats::load_aligned(panel + t * lanes);
+      });
       simd::repeat<A, Height / 2>([&](auto half) __attribute__((always_inline)) {
         constexpr index_t i = 2 * half;
         simd::weight_pair<A> const weight = pair(k, i);
@@ -133,27 +135,33 @@ template <class A, index_t Height, index_t Vectors>
   };
   if constexpr (std::is_same_v<Operand, dense_tiles<value_type>>) {
     value_type const* const weights = w.tile(r / Height) + begin * Height;
-    multiply(end - begin, [&](index_t k, index_t i) {
-      if (i == 0) __builtin_prefetch(weights + (k + 32) * Height);
-      return simd::broadcast_pair<A>(weights + k * Height + i);
-    });
+    multiply(
+        end - begin, [&](index_t k, index_t i) __attribute__((always_inline)) {
+          if (i == 0) __builtin_prefetch(weights + (k + 32) * Height);
+          return simd::broadcast_pair<A>(weights + k * Height + i);
+        });
   } else {
     value_type const* row[Height];  // those behind the last repeat it
     for (index_t i = 0; i < Height; ++i) row[i] = w.values().row(r + (i < rows ? i : rows - 1)) + begin;
     if constexpr (std::is_same_v<value_type, float>) {
-      multiply(end - begin, [&](index_t k, index_t i) {
-        return simd::weight_pair<A>{floats(row[i][k]), floats(row[i + 1][k])};
-      });
+      multiply(
+          end - begin, [&](index_t k, index_t i) __attribute__((always_inline)) {
+            return simd::weight_pair<A>{floats(row[i][k]), floats(row[i + 1][k])};
+          });
     } else {  // widened a stretch at a time, many elements an instruction; one by one takes longer than the products
       constexpr index_t stretch = 128;
       alignas(alignment) float wide[Height][stretch];
       for (index_t first = 0; first < end - begin; first += stretch) {
         index_t const count = end - begin - first < stretch ? end - begin - first : stretch;
-        for (index_t i = 0; i < Height; ++i)
-          for (index_t k = 0; k < count; ++k) wide[i][k] = to_float(row[i][first + k]);
-        multiply(count, [&](index_t k, index_t i) {
-          return simd::weight_pair<A>{floats(wide[i][k]), floats(wide[i + 1][k])};
-        });
+        for (index_t i = 0; i < Height; ++i) {
+          index_t k = 0;
+          for (; k + lanes <= count; k += lanes) simd::load_weights<A>(row[i] + first + k).store_aligned(wide[i] + k);
+          for (; k < count; ++k) wide[i][k] = to_float(row[i][first + k]);
+        }
+        multiply(
+            count, [&](index_t k, index_t i) __attribute__((always_inline)) {
+              return simd::weight_pair<A>{floats(wide[i][k]), floats(wide[i + 1][k])};
+            });
       }
     }
   }

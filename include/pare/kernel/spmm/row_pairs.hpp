@@ -75,25 +75,27 @@ void row_pairs_spmm<T>::block(row_pairs<T> const& w, x_panel x, float* sums, y_t
   pair const* p = w.pairs(b);
   T const* v = w.values(b);
   float const* columns = x.data + stride;  // behind the first row of zeros
-  auto const keep = [sums](pair const& of, floats const* sum_a, floats const* sum_b) {
+  auto const keep = [sums](pair const& of, floats const* sum_a, floats const* sum_b) __attribute__((always_inline)) {
     float* const to_a = sums + of.row_a * stride;
     float* const to_b = sums + of.row_b * stride;
-    for (index_t t = 0; t < Vectors; ++t) {  // a last: it is the real one where a row is alone
-      sum_b[t].store_aligned(to_b + t * lanes);
-      sum_a[t].store_aligned(to_a + t * lanes);
-    }
+    simd::repeat<A, Vectors>([&](auto t)
+                                 __attribute__((always_inline)) {  // a last: it is the real one where a row is alone
+                                   sum_b[t].store_aligned(to_b + t * lanes);
+                                   sum_a[t].store_aligned(to_a + t * lanes);
+                                 });
   };
-  auto const finish = [&](pair const& of, floats const* sum_a, floats const* sum_b) {
+  auto const finish = [&](pair const& of, floats const* sum_a, floats const* sum_b) __attribute__((always_inline)) {
     index_t const row_a = r0 + of.row_a;
     index_t const row_b = r0 + of.row_b;
     float* const to_a = y.row(row_a);
     float* const to_b = y.row(row_b);
-    for (index_t t = 0; t < Vectors; ++t) {  // both before either is stored: y may be what e reads
+    simd::repeat<A, Vectors>([&](
+        auto t) __attribute__((always_inline)) {  // both before either is stored: y may be what e reads
       floats const out_b = e(sum_b[t], row_b, x.first_column + t * lanes);
       floats const out_a = e(sum_a[t], row_a, x.first_column + t * lanes);
       out_b.store_unaligned(to_b + t * lanes);
       out_a.store_unaligned(to_a + t * lanes);
-    }
+    });
   };
   if (blocks == 1) {
     pass<A, Vectors, true>(p, p + pairs, v, columns, sums, finish);
@@ -122,55 +124,60 @@ template <class A, index_t Vectors, bool First, class Store>
   constexpr index_t line = 64 / static_cast<index_t>(sizeof(T));  // values
   // Eight sums or more are needed to hide the latency of a multiply-add: narrow panels sum in several chains.
   constexpr index_t chains = Vectors == 1 ? 4 : Vectors == 2 ? 2 : 1;
+  auto const each_register = [](auto const& f) __attribute__((always_inline)) { simd::repeat<A, Vectors>(f); };
   for (; p != end; ++p) {
     floats sum_a[chains][Vectors];
     floats sum_b[chains][Vectors];
-    for (index_t t = 0; t < Vectors; ++t) {
+    each_register([&](auto t) __attribute__((always_inline)) {
       sum_a[0][t] = First ? floats(0.0f) : floats::load_aligned(sums + p->row_a * stride + t * lanes);
       sum_b[0][t] = First ? floats(0.0f) : floats::load_aligned(sums + p->row_b * stride + t * lanes);
-    }
-    for (index_t c = 1; c < chains; ++c)
-      for (index_t t = 0; t < Vectors; ++t) sum_a[c][t] = sum_b[c][t] = floats(0.0f);
+      simd::repeat<A, chains - 1>([&](auto c) __attribute__((always_inline)) {
+        sum_a[c + 1][t] = sum_b[c + 1][t] = floats(0.0f);
+      });
+    });
     for (index_t n = 0; n < 2 * (p->both + p->only); n += line) __builtin_prefetch(v + 16 * line + n);
     std::uint64_t both = p->a & p->b;
     std::uint64_t only_a = p->a & ~both;
     std::uint64_t only_b = p->b & ~both;
-    auto const shared = [&](floats* to_a, floats* to_b) {  // the next column of both rows
+    auto const shared = [&](floats * to_a, floats * to_b)
+        __attribute__((always_inline)) {  // the next column of both rows
       float const* const at = columns + std::countr_zero(both) * stride;
-      auto const [weight_a, weight_b] = simd::broadcast_pair<A>(v);
+      simd::weight_pair<A> const weight = simd::broadcast_pair<A>(v);
       both &= both - 1;
       v += 2;
-      for (index_t t = 0; t < Vectors; ++t) {
+      each_register([&](auto t) __attribute__((always_inline)) {
         floats const x = simd::in_register<A>(floats::load_aligned(at + t * lanes));
-        to_a[t] = simd::multiply_add<A>(weight_a, x, to_a[t]);
-        to_b[t] = simd::multiply_add<A>(weight_b, x, to_b[t]);
-      }
+        to_a[t] = simd::multiply_add<A>(weight.first, x, to_a[t]);
+        to_b[t] = simd::multiply_add<A>(weight.second, x, to_b[t]);
+      });
     };
-    auto const single = [&](floats* to_a, floats* to_b) {  // the next column of each row
+    auto const single = [&](floats * to_a, floats * to_b)
+        __attribute__((always_inline)) {  // the next column of each row
       float const* const at_a = columns + std::countr_zero(only_a) * stride;
       float const* const at_b = columns + std::countr_zero(only_b) * stride;
-      auto const [weight_a, weight_b] = simd::broadcast_pair<A>(v);
+      simd::weight_pair<A> const weight = simd::broadcast_pair<A>(v);
       only_a &= only_a - 1;
       only_b &= only_b - 1;
       v += 2;
-      for (index_t t = 0; t < Vectors; ++t) {
-        to_a[t] = simd::multiply_add<A>(weight_a, floats::load_aligned(at_a + t * lanes), to_a[t]);
-        to_b[t] = simd::multiply_add<A>(weight_b, floats::load_aligned(at_b + t * lanes), to_b[t]);
-      }
+      each_register([&](auto t) __attribute__((always_inline)) {
+        to_a[t] = simd::multiply_add<A>(weight.first, floats::load_aligned(at_a + t * lanes), to_a[t]);
+        to_b[t] = simd::multiply_add<A>(weight.second, floats::load_aligned(at_b + t * lanes), to_b[t]);
+      });
     };
-    auto const repeat = [&](int n, auto const& step) {
+    auto const repeat = [&](int n, auto const& step) __attribute__((always_inline)) {
       for (; n >= chains; n -= static_cast<int>(chains))
-        for (index_t c = 0; c < chains; ++c) step(sum_a[c], sum_b[c]);
+        simd::repeat<A, chains>([&](auto c) __attribute__((always_inline)) { step(sum_a[c], sum_b[c]); });
       if constexpr (chains > 1)
         for (; n > 0; --n) step(sum_a[0], sum_b[0]);
     };
     repeat(p->both, shared);
     repeat(p->only, single);
-    for (index_t c = 1; c < chains; ++c)
-      for (index_t t = 0; t < Vectors; ++t) {
-        sum_a[0][t] = sum_a[0][t] + sum_a[c][t];
-        sum_b[0][t] = sum_b[0][t] + sum_b[c][t];
-      }
+    simd::repeat<A, chains - 1>([&](auto c) __attribute__((always_inline)) {
+      each_register([&](auto t) __attribute__((always_inline)) {
+        sum_a[0][t] = sum_a[0][t] + sum_a[c + 1][t];
+        sum_b[0][t] = sum_b[0][t] + sum_b[c + 1][t];
+      });
+    });
     store(*p, sum_a[0], sum_b[0]);
   }
   return v;

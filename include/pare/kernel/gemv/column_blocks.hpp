@@ -166,7 +166,7 @@ template <class A, index_t R, index_t C, weight_value T, index_t Width>
     });
   };
 
-  static_assert(tiles == 1 || R % 8 == 0, "K is not cut where tiles are read together: the next run is the next row's");
+  static_assert(tiles == 1 || !operand::cuts_inputs, "K is not cut where tiles are read together: the next run is the next row's");
   index_t left = blocks;
   index_t end = tiles > 1 && blocks > blocks_ahead ? blocks_ahead : 0;
   if (end != 0)

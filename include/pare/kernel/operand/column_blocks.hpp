@@ -33,6 +33,8 @@ class column_blocks {
   using value_type = T;
   static constexpr char const* name() noexcept { return "column_blocks"; }
   static constexpr index_t tile_rows = 4;
+  /// Whether K is cut into parts where a panel would be large: with tiles of eight rows it gains nothing.
+  static constexpr bool cuts_inputs = R % 8 != 0;
   /// Kernels may read so many column numbers behind the last, and a line behind the values.
   static constexpr std::size_t ahead = 24;
 
@@ -42,7 +44,7 @@ class column_blocks {
   column_blocks(bsr<R, C, T> const& w, machine const& m) : shape_(w.shape()), nnz_(w.nnz()) {
     PARE_EXPECTS(suits(w), "column_blocks: the blocks must be full");
     index_t const panel_row = (m.has_32_registers ? 4 : 2) * m.lanes * static_cast<index_t>(sizeof(float));
-    if (R % 8 != 0 && shape_.cols > part_bytes / panel_row) {
+    if (cuts_inputs && shape_.cols > part_bytes / panel_row) {
       parts_ = ceil_div(shape_.cols, part_bytes / panel_row);
       block_rows_ = 16 * R;
       rows_together_ = detail::rows_per_block(

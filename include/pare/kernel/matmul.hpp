@@ -441,7 +441,7 @@ void matmul_with(typename Kernel::operand const& w, matrix_span<float const> x, 
 ///             float rounding, where no product of a weight's scale and s overflows. With Inf or NaN anywhere in x
 ///             nothing is rounded.
 /// Threads:    rows are shared out by stored elements; small products run on the calling thread.
-///             Two threads are 1.8 to 1.95 times as fast as one (768 x 768 to 4096 x 4096, 128 columns; 1.75 for the
+///             Two threads are 1.8 to 1.95 times as fast as one (768 x 768 to 4096 x 4096, 128 columns; 1.78 for the
 ///             first at 90 % sparsity).
 /// A:          the architecture that W was laid out for; where none is named, W is for machine_for<Operand>().
 template <class A = simd::best_arch, class Operand, matrix_view X, matrix_view Y, epilogue E = identity,

@@ -157,7 +157,7 @@ void check_blocks() {
 template <class Operand>
 double cost(extents shape, double sparsity, index_t n) {
   auto const nnz = static_cast<index_t>((1.0 - sparsity) * static_cast<double>(shape.size()));
-  return pare::kernels_of<Operand>::cycles({shape, nnz, n, 16, true, true});
+  return pare::kernels_of<Operand>::cycles({shape, nnz, n, {16, true, true}});
 }
 
 }  // namespace

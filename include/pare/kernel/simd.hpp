@@ -151,13 +151,13 @@ template <class A>
   return for_intel<A> ? intels : usual;
 }
 
-/// f(0), ..., f(N - 1) with constants for arguments. Arrays that are indexed with them become registers for certain,
-/// if g++ must inline f (`__attribute__((always_inline))` behind its parameters): where a file has many kernels it
-/// leaves lambdas and loops as they are, and keeps sums in memory.
+/// f(0), ..., f(N - 1), one after the other. Arrays that are indexed with the arguments become registers for certain, if
+/// g++ must inline f (`__attribute__((always_inline))` behind its parameters): with -O2, or where a file has many
+/// kernels, it leaves lambdas and loops as they are, and keeps sums in memory.
 template <class A, index_t N, class F>
 [[gnu::always_inline]] inline void repeat(F&& f) noexcept {
   [&]<index_t... I>(std::integer_sequence<index_t, I...>) __attribute__((always_inline)) {
-    (f(std::integral_constant<index_t, I>{}), ...);
+    (f(I), ...);
   }
   (std::make_integer_sequence<index_t, N>{});
 }

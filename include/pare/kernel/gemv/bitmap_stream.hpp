@@ -113,18 +113,18 @@ void bitmap_stream_few<T>::looked_up(bitmap_stream<T> const& w, index_t group, f
   std::uint64_t const* m = w.masks(group);
   T const* v = w.values(group);
   __m256 s[rows];
-  simd::repeat<A, rows>([&](auto i) __attribute__((always_inline)) { s[i] = _mm256_setzero_ps(); });
+  simd::repeat<A, rows>([&](index_t i) __attribute__((always_inline)) { s[i] = _mm256_setzero_ps(); });
   for (index_t b = 0; b < w.blocks(); ++b, m += rows, x += 4 * stride) {
     T const* row[rows];
-    simd::repeat<A, rows>([&](auto i) __attribute__((always_inline)) {
+    simd::repeat<A, rows>([&](index_t i) __attribute__((always_inline)) {
       row[i] = v;
       __builtin_prefetch(v + ahead);
       __builtin_prefetch(v + ahead + 64 / static_cast<index_t>(sizeof(T)));
       v += std::popcount(m[i]);
     });
-    simd::repeat<A, 8>([&](auto u) __attribute__((always_inline)) {
+    simd::repeat<A, 8>([&](index_t u) __attribute__((always_inline)) {
       __m256 const at = _mm256_load_ps(x + u / 2 * stride + u % 2 * 8);
-      simd::repeat<A, rows>([&](auto i) __attribute__((always_inline)) {
+      simd::repeat<A, rows>([&](index_t i) __attribute__((always_inline)) {
         auto const bits = static_cast<std::uint8_t>(m[i] >> (8 * u));
         s[i] = simd::multiply_add<A>(simd::expand_8<A>(simd::load_weights<A>(row[i]), bits), at, s[i]);
         row[i] += std::popcount(bits);
@@ -189,8 +189,8 @@ template <class A, index_t Width, index_t First, index_t Rows, index_t Lines, bo
       _mm512_sllv_epi32(_mm512_set1_epi32(1), _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
   __m512i const high_bits = _mm512_slli_epi32(low_bits, 16);
   __m512 s[Rows][Width * chains<Width>];
-  simd::repeat<A, Rows>([&](auto i) __attribute__((always_inline)) {
-    simd::repeat<A, Width * chains<Width>>([&](auto j) __attribute__((always_inline)) {
+  simd::repeat<A, Rows>([&](index_t i) __attribute__((always_inline)) {
+    simd::repeat<A, Width * chains<Width>>([&](index_t j) __attribute__((always_inline)) {
       s[i][j] = sums[i * Width * chains<Width> + j];
     });
   });
@@ -198,7 +198,7 @@ template <class A, index_t Width, index_t First, index_t Rows, index_t Lines, bo
     __builtin_prefetch(m + masks_ahead);
     T const* row[rows];
     std::uint64_t bits[rows];
-    simd::repeat<A, rows>([&](auto i) __attribute__((always_inline)) {
+    simd::repeat<A, rows>([&](index_t i) __attribute__((always_inline)) {
       bits[i] = m[i];
       row[i] = v;
       __builtin_prefetch(v + ahead);
@@ -211,14 +211,14 @@ template <class A, index_t Width, index_t First, index_t Rows, index_t Lines, bo
       __m512i const even_bits =
           _mm512_sllv_epi32(low_bits, _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
       __mmask64 lanes[Rows];
-      simd::repeat<A, Rows>([&](auto i)
+      simd::repeat<A, Rows>([&](index_t i)
                                 __attribute__((always_inline)) { lanes[i] = simd::load_mask<A>(m + First + i); });
-      simd::repeat<A, 2>([&](auto half) __attribute__((always_inline)) {
+      simd::repeat<A, 2>([&](index_t half) __attribute__((always_inline)) {
         __m512 at[2 * Width];
-        simd::repeat<A, 2 * Width>([&](auto j) __attribute__((always_inline)) {
+        simd::repeat<A, 2 * Width>([&](index_t j) __attribute__((always_inline)) {
           at[j] = simd::load_x<A>(x + (half * 2 * Width + j) * 16);
         });
-        simd::repeat<A, Rows>([&](auto i) __attribute__((always_inline)) {
+        simd::repeat<A, Rows>([&](index_t i) __attribute__((always_inline)) {
           T const* const p =
               row[First + i] + (half == 0 ? 0 : std::popcount(static_cast<std::uint32_t>(bits[First + i])));
           __mmask32 const words = half == 0 ? simd::low_bits<A>(lanes[i]) : simd::high_bits<A>(lanes[i]);
@@ -232,7 +232,7 @@ template <class A, index_t Width, index_t First, index_t Rows, index_t Lines, bo
             low_lanes = _mm512_test_epi32_mask(mask, even_bits);
             high_lanes = _mm512_test_epi32_mask(mask, _mm512_add_epi32(even_bits, even_bits));
           }
-          simd::repeat<A, Width>([&](auto j) __attribute__((always_inline)) {
+          simd::repeat<A, Width>([&](index_t j) __attribute__((always_inline)) {
             __m512& even = s[i][j * chains<Width>];
             __m512& odd = s[i][j * chains<Width> + chains<Width> - 1];
             if constexpr (Masked) {
@@ -247,17 +247,17 @@ template <class A, index_t Width, index_t First, index_t Rows, index_t Lines, bo
       });
 #endif
     } else {
-      simd::repeat<A, 4>([&](auto u) __attribute__((always_inline)) {
+      simd::repeat<A, 4>([&](index_t u) __attribute__((always_inline)) {
         __m512 at[Width];
-        simd::repeat<A, Width>([&](auto j) __attribute__((always_inline)) {
+        simd::repeat<A, Width>([&](index_t j) __attribute__((always_inline)) {
           at[j] = simd::load_x<A>(x + (u * Width + j) * 16);
         });
-        simd::repeat<A, Rows>([&](auto i) __attribute__((always_inline)) {
+        simd::repeat<A, Rows>([&](index_t i) __attribute__((always_inline)) {
           std::uint64_t const before = bits[First + i] & ((std::uint64_t{1} << (16 * u)) - 1);
           __m512i const mask = simd::broadcast_word<A>(m + First + i, u / 2);
           __mmask16 const lanes = _mm512_test_epi32_mask(mask, u % 2 == 0 ? low_bits : high_bits);
           __m512 const weights = simd::expand<A>(simd::load_16<A>(row[First + i] + std::popcount(before)), lanes);
-          simd::repeat<A, Width>([&](auto j) __attribute__((always_inline)) {
+          simd::repeat<A, Width>([&](index_t j) __attribute__((always_inline)) {
             __m512& sum = s[i][j * chains<Width> + u % chains<Width>];
             sum = _mm512_mask3_fmadd_ps(weights, at[j], sum, lanes);
           });
@@ -265,8 +265,8 @@ template <class A, index_t Width, index_t First, index_t Rows, index_t Lines, bo
       });
     }
   }
-  simd::repeat<A, Rows>([&](auto i) __attribute__((always_inline)) {
-    simd::repeat<A, Width * chains<Width>>([&](auto j) __attribute__((always_inline)) {
+  simd::repeat<A, Rows>([&](index_t i) __attribute__((always_inline)) {
+    simd::repeat<A, Width * chains<Width>>([&](index_t j) __attribute__((always_inline)) {
       sums[i * Width * chains<Width> + j] = s[i][j];
     });
   });

@@ -141,24 +141,24 @@ template <class A, index_t R, index_t C, weight_value T, index_t Width>
   for (auto& tile : sum)
     for (auto& output : tile)
       for (floats& s : output) s = floats(0.0f);
-  auto const step = [&](auto number) __attribute__((always_inline)) {
-    simd::repeat<A, registers>([&](auto q) __attribute__((always_inline)) {
-      constexpr index_t at = number * registers + q;
+  auto const step = [&](index_t number) __attribute__((always_inline)) {
+    simd::repeat<A, registers>([&](index_t q) __attribute__((always_inline)) {
+      index_t const at = number * registers + q;
       float const* from[together];
-      simd::repeat<A, together>([&](auto b) __attribute__((always_inline)) {
+      simd::repeat<A, together>([&](index_t b) __attribute__((always_inline)) {
         from[b] = input(x, column[number * together + b] + static_cast<std::size_t>(q * width));
       });
       floats in[Width];
-      simd::repeat<A, Width>([&](auto j) __attribute__((always_inline)) {
+      simd::repeat<A, Width>([&](index_t j) __attribute__((always_inline)) {
         float const* of_column[together];
-        simd::repeat<A, together>([&](auto b) __attribute__((always_inline)) { of_column[b] = from[b] + j * run; });
+        simd::repeat<A, together>([&](index_t b) __attribute__((always_inline)) { of_column[b] = from[b] + j * run; });
         in[j] = simd::spread<A, width / together>(of_column);
       });
-      simd::repeat<A, tiles>([&](auto t) __attribute__((always_inline)) {
+      simd::repeat<A, tiles>([&](index_t t) __attribute__((always_inline)) {
         T const* const v = values + t * stride + at * lanes;
-        if constexpr (at * lanes % line == 0) __builtin_prefetch(v + prefetch[t]);
+        if (at * lanes % line == 0) __builtin_prefetch(v + prefetch[t]);
         floats const weights = simd::load_weights<A>(v);
-        simd::repeat<A, Width>([&](auto j) __attribute__((always_inline)) {
+        simd::repeat<A, Width>([&](index_t j) __attribute__((always_inline)) {
           floats& s = sum[t][j][at % chains];
           s = simd::multiply_add<A>(weights, in[j], s);
         });
@@ -166,7 +166,8 @@ template <class A, index_t R, index_t C, weight_value T, index_t Width>
     });
   };
 
-  static_assert(tiles == 1 || !operand::cuts_inputs, "K is not cut where tiles are read together: the next run is the next row's");
+  static_assert(tiles == 1 || !operand::cuts_inputs,
+                "K is not cut where tiles are read together: the next run is the next row's");
   index_t left = blocks;
   index_t end = tiles > 1 && blocks > blocks_ahead ? blocks_ahead : 0;
   if (end != 0)
@@ -187,28 +188,28 @@ template <class A, index_t R, index_t C, weight_value T, index_t Width>
   }
   if constexpr (steps > 1)
     for (; left >= together; left -= together) {
-      step(std::integral_constant<index_t, 0>{});
+      step(0);
       column += together;
       values += registers * lanes;
     }
 #if XSIMD_WITH_AVX512CD
   if constexpr (together > 1 && masks) {
     float const* from[together];
-    simd::repeat<A, together>([&](auto b) __attribute__((always_inline)) { from[b] = input(x, column[b]); });
+    simd::repeat<A, together>([&](index_t b) __attribute__((always_inline)) { from[b] = input(x, column[b]); });
     auto const some = static_cast<__mmask16>((1u << (left * C * height)) - 1u);
-    simd::repeat<A, Width>([&](auto j) __attribute__((always_inline)) {
+    simd::repeat<A, Width>([&](index_t j) __attribute__((always_inline)) {
       float const* of_column[together];
-      simd::repeat<A, together>([&](auto b) __attribute__((always_inline)) { of_column[b] = from[b] + j * run; });
+      simd::repeat<A, together>([&](index_t b) __attribute__((always_inline)) { of_column[b] = from[b] + j * run; });
       __m512 const in = _mm512_maskz_mov_ps(some, simd::spread<A, C>(of_column));
-      simd::repeat<A, tiles>([&](auto t) __attribute__((always_inline)) {
+      simd::repeat<A, tiles>([&](index_t t) __attribute__((always_inline)) {
         floats& s = sum[t][j][chains - 1];
         s = floats(_mm512_fmadd_ps(_mm512_maskz_mov_ps(some, simd::load_16<A>(values + t * stride)), in, s));
       });
     });
   }
 #endif
-  simd::repeat<A, tiles>([&](auto t) __attribute__((always_inline)) {
-    simd::repeat<A, Width>([&](auto j) __attribute__((always_inline)) {
+  simd::repeat<A, tiles>([&](index_t t) __attribute__((always_inline)) {
+    simd::repeat<A, Width>([&](index_t j) __attribute__((always_inline)) {
       floats total = sum[t][j][0];
       for (index_t c = 1; c < chains; ++c) total = total + sum[t][j][c];
       simd::add_columns<A>(total, sums + j * R + t * height);

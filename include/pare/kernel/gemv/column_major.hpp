@@ -60,13 +60,13 @@ void column_major_gemv<T>::add(column_major<T> const& w, float const* x, index_t
   constexpr index_t lanes = simd::lanes<A>;
   T const* column[Count];
   floats input[Count];
-  simd::repeat<A, Count>([&](auto i) __attribute__((always_inline)) {
+  simd::repeat<A, Count>([&](index_t i) __attribute__((always_inline)) {
     column[i] = w.column(live[i]) + first;
     input[i] = floats(x[live[i]]);
   });
   for (index_t r = 0; r < rows; r += lanes) {
     floats sum = floats::load_aligned(sums + r);
-    simd::repeat<A, Count>([&](auto i) __attribute__((always_inline)) {
+    simd::repeat<A, Count>([&](index_t i) __attribute__((always_inline)) {
       sum = simd::multiply_add<A>(simd::load_weights<A>(column[i] + r), input[i], sum);
     });
     sum.store_aligned(sums + r);

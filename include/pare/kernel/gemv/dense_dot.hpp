@@ -58,10 +58,10 @@ void dense_dot_gemv<T>::rows(dense<T> const& w, float const* x, float* y, index_
   for (index_t r = r0; r < r1; ++r) {
     T const* row = w.values().row(r);
     floats sum[8];
-    simd::repeat<A, 8>([&](auto t) __attribute__((always_inline)) { sum[t] = floats(0.0f); });
+    simd::repeat<A, 8>([&](index_t t) __attribute__((always_inline)) { sum[t] = floats(0.0f); });
     index_t k = 0;
     for (; k + 8 * lanes <= width; k += 8 * lanes)
-      simd::repeat<A, 8>([&](auto t) __attribute__((always_inline)) {
+      simd::repeat<A, 8>([&](index_t t) __attribute__((always_inline)) {
         if constexpr (prefetches)
           if (t % (line / lanes) == 0) __builtin_prefetch(row + k + t * lanes + ahead);
         sum[t] = simd::multiply_add<A>(simd::load_weights<A>(row + k + t * lanes),
@@ -160,8 +160,8 @@ template <class A, index_t Width>
   constexpr index_t turn = chains * lanes > input_run ? chains * lanes : input_run;
   constexpr index_t line = 64 / static_cast<index_t>(sizeof(T));
   floats sum[together][Width][chains];
-  simd::repeat<A, together>([&](auto i) __attribute__((always_inline)) {
-    simd::repeat<A, Width>([&](auto j) __attribute__((always_inline)) {
+  simd::repeat<A, together>([&](index_t i) __attribute__((always_inline)) {
+    simd::repeat<A, Width>([&](index_t j) __attribute__((always_inline)) {
       sum[i][j][0] = floats::load_aligned(sums + (i * Width + j) * lanes);
       for (index_t c = 1; c < chains; ++c) sum[i][j][c] = floats(0.0f);
     });
@@ -174,17 +174,17 @@ template <class A, index_t Width>
   }
   index_t k = 0;
   for (; k + turn <= inputs; k += turn, x += turn * Width)
-    simd::repeat<A, turn / lanes>([&](auto u) __attribute__((always_inline)) {
-      constexpr index_t first = u * lanes;
+    simd::repeat<A, turn / lanes>([&](index_t u) __attribute__((always_inline)) {
+      index_t const first = u * lanes;
       floats weights[together];
-      simd::repeat<A, together>([&](auto i) __attribute__((always_inline)) {
-        if constexpr (first % line == 0) __builtin_prefetch(at[i] + ahead[i] + k + first);
+      simd::repeat<A, together>([&](index_t i) __attribute__((always_inline)) {
+        if (first % line == 0) __builtin_prefetch(at[i] + ahead[i] + k + first);
         weights[i] = simd::in_register<A>(simd::load_weights<A>(at[i] + k + first));
       });
-      simd::repeat<A, Width>([&](auto j) __attribute__((always_inline)) {
+      simd::repeat<A, Width>([&](index_t j) __attribute__((always_inline)) {
         float const* const in = x + first / input_run * input_run * Width + j * input_run + first % input_run;
         floats const input = simd::in_register<A>(floats::load_aligned(in));
-        simd::repeat<A, together>([&](auto i) __attribute__((always_inline)) {
+        simd::repeat<A, together>([&](index_t i) __attribute__((always_inline)) {
           floats& s = sum[i][j][u % chains];
           s = simd::multiply_add<A>(weights[i], input, s);
         });
@@ -195,15 +195,15 @@ template <class A, index_t Width>
       alignas(alignment) float left[together][lanes] = {};
       for (index_t i = 0; i < together; ++i)
         for (index_t l = 0; l < lanes && k + first + l < inputs; ++l) left[i][l] = to_float(at[i][k + first + l]);
-      simd::repeat<A, together>([&](auto i) __attribute__((always_inline)) {
-        simd::repeat<A, Width>([&](auto j) __attribute__((always_inline)) {
+      simd::repeat<A, together>([&](index_t i) __attribute__((always_inline)) {
+        simd::repeat<A, Width>([&](index_t j) __attribute__((always_inline)) {
           floats const input = floats::load_aligned(x + j * input_run + first);
           sum[i][j][0] = simd::multiply_add<A>(floats::load_aligned(left[i]), input, sum[i][j][0]);
         });
       });
     }
-  simd::repeat<A, together>([&](auto i) __attribute__((always_inline)) {
-    simd::repeat<A, Width>([&](auto j) __attribute__((always_inline)) {
+  simd::repeat<A, together>([&](index_t i) __attribute__((always_inline)) {
+    simd::repeat<A, Width>([&](index_t j) __attribute__((always_inline)) {
       floats total = sum[i][j][0];
       for (index_t c = 1; c < chains; ++c) total = total + sum[i][j][c];
       total.store_aligned(sums + (i * Width + j) * lanes);

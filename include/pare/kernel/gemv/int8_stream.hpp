@@ -111,11 +111,11 @@ void int8_stream_few<Operand>::four_rows(Operand const& w, int8_columns const& x
       for (index_t j = 0; j < columns; ++j) {
         std::int8_t const* const column = codes + j * record;
         __m512i dots[height];
-        simd::repeat<A, height>([&](auto i)
+        simd::repeat<A, height>([&](index_t i)
                                     __attribute__((always_inline)) { dots[i] = _mm512_load_si512(column + group); });
-        simd::repeat<A, words>([&](auto b) __attribute__((always_inline)) {
+        simd::repeat<A, words>([&](index_t b) __attribute__((always_inline)) {
           __m512i const inputs = simd::load_bytes<A>(column + b * 64);
-          simd::repeat<A, height>([&](auto i) __attribute__((always_inline)) {
+          simd::repeat<A, height>([&](index_t i) __attribute__((always_inline)) {
             dots[i] = _mm512_dpbusd_epi32(dots[i], weights[i][b], inputs);
           });
         });
@@ -138,7 +138,7 @@ void int8_stream_few<Operand>::four_rows(Operand const& w, int8_columns const& x
           std::int8_t const* const column = codes + j * record;
           auto const* const offsets = reinterpret_cast<__m256i const*>(column + group);
           __m256i dot = _mm256_add_epi32(_mm256_load_si256(offsets), _mm256_load_si256(offsets + 1));
-          simd::repeat<A, group / 16>([&](auto b) __attribute__((always_inline)) {
+          simd::repeat<A, group / 16>([&](index_t b) __attribute__((always_inline)) {
             auto const* const weight = reinterpret_cast<__m128i const*>(in.codes(i) + 16 * b);
             auto const* const input = reinterpret_cast<__m128i const*>(column + 16 * b);
             dot = _mm256_add_epi32(dot, _mm256_madd_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128(weight)),

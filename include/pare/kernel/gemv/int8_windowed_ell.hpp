@@ -68,7 +68,7 @@ void int8_windowed_ell_few<G>::block([[maybe_unused]] operand const& w, [[maybe_
   index_t const columns = Count == 0 ? count : Count;
   __m512 sums[Count == 0 ? most_columns : Count][parts];
   for (auto& column : sums)
-    for (__m512& s : column) s = _mm512_setzero_ps();
+    simd::repeat<A, parts>([&](index_t part) __attribute__((always_inline)) { column[part] = _mm512_setzero_ps(); });
   std::uint8_t const* p = w.records(b);
   std::uint8_t const* steps = w.steps(b);
   std::int8_t const* codes = x.codes + first * record;
@@ -83,7 +83,7 @@ void int8_windowed_ell_few<G>::block([[maybe_unused]] operand const& w, [[maybe_
       __m512 const x_scale = _mm512_set1_ps(x_scales[j]);
       next = header + operand::steps_at;
       __m512 sorted[parts];
-      for (index_t part = 0; part < parts; ++part) {
+      simd::repeat<A, parts>([&](index_t part) __attribute__((always_inline)) {
         __m512i dot = zero;
         for (index_t s = steps[part]; s > 0; --s, next += operand::step_bytes) {
           __m512i const inputs = simd::load_bytes<A>(next);
@@ -97,21 +97,23 @@ void int8_windowed_ell_few<G>::block([[maybe_unused]] operand const& w, [[maybe_
         }
         __m512 const scale = _mm512_load_ps(reinterpret_cast<float const*>(header + operand::scales_at) + part * 16);
         sorted[part] = _mm512_mul_ps(_mm512_cvtepi32_ps(dot), _mm512_mul_ps(scale, x_scale));
-      }
-      for (index_t part = 0; part < parts; ++part) {
+      });
+      simd::repeat<A, parts>([&](index_t part) __attribute__((always_inline)) {
         __m512i const place = _mm512_cvtepu8_epi32(_mm_load_si128(reinterpret_cast<__m128i const*>(header) + part));
         __m512 const front = _mm512_permutex2var_ps(sorted[0], place, sorted[1]);
         __m512 const back = _mm512_permutex2var_ps(sorted[2], place, sorted[3]);
         __mmask16 const is_back = _mm512_test_epi32_mask(place, _mm512_set1_epi32(32));
         sums[j][part] = _mm512_add_ps(sums[j][part], _mm512_mask_blend_ps(is_back, front, back));
-      }
+      });
     }
     p = next;
     codes += x.count * record;
     x_scales += x.count;
   }
   for (index_t j = 0; j < columns; ++j)
-    for (index_t part = 0; part < parts; ++part) _mm512_store_ps(totals + j * height + part * 16, sums[j][part]);
+    simd::repeat<A, parts>([&](index_t part) __attribute__((always_inline)) {
+      _mm512_store_ps(totals + j * height + part * 16, sums[j][part]);
+    });
 #endif
 }
 

@@ -135,7 +135,7 @@ template <class A, index_t Width, bool Masked>
   __m512i const shifts = _mm512_setr_epi32(0, 0, 4, 4, 8, 8, 12, 12, 16, 16, 20, 20, 24, 24, 28, 28);
   __m512i const minus_one = _mm512_set1_epi32(-1);
   __m512 total[Width];
-  simd::repeat<A, Width>([&](auto j) __attribute__((always_inline)) { total[j] = _mm512_setzero_ps(); });
+  simd::repeat<A, Width>([&](index_t j) __attribute__((always_inline)) { total[j] = _mm512_setzero_ps(); });
   for (; win != end; ++win, bits += lanes) {
     long long nibbles;
     std::memcpy(&nibbles, win->order, sizeof nibbles);
@@ -144,7 +144,7 @@ template <class A, index_t Width, bool Masked>
     __m512 low[Width];
     __m512 high[Width];
     __m512 sum[Width * chains<Width>];
-    simd::repeat<A, Width>([&](auto j) __attribute__((always_inline)) {
+    simd::repeat<A, Width>([&](index_t j) __attribute__((always_inline)) {
       total[j] = _mm512_permutexvar_ps(order, total[j]);
       low[j] = _mm512_load_ps(at + j * lanes);
       high[j] = _mm512_load_ps(at + stride + j * lanes);
@@ -177,7 +177,7 @@ template <class A, index_t Width, bool Masked>
         weights_second = simd::high_halves<A>(both);
         v += 2 * std::popcount(static_cast<std::uint32_t>(some));
       }
-      simd::repeat<A, Width>([&](auto j) __attribute__((always_inline)) {
+      simd::repeat<A, Width>([&](index_t j) __attribute__((always_inline)) {
         __m512& first = sum[j];
         first = _mm512_mask3_fmadd_ps(weights, _mm512_permutex2var_ps(low[j], column, high[j]), first, some);
         __m512& second = sum[Width * (chains<Width> - 1) + j];
@@ -185,12 +185,13 @@ template <class A, index_t Width, bool Masked>
                                        some_second);
       });
     }
-    simd::repeat<A, Width>([&](auto j) __attribute__((always_inline)) {
+    simd::repeat<A, Width>([&](index_t j) __attribute__((always_inline)) {
       __m512 const added = chains<Width> == 1 ? sum[j] : _mm512_add_ps(sum[j], sum[Width * (chains<Width> - 1) + j]);
       total[j] = _mm512_add_ps(total[j], added);
     });
   }
-  simd::repeat<A, Width>([&](auto j) __attribute__((always_inline)) { _mm512_store_ps(sums + j * lanes, total[j]); });
+  simd::repeat<A, Width>([&](index_t j)
+                             __attribute__((always_inline)) { _mm512_store_ps(sums + j * lanes, total[j]); });
 }
 #endif
 

@@ -72,10 +72,10 @@ class int8_bitmap_stream {
     template <class A>
     [[gnu::always_inline]] void load(__m512i (&weights)[height][words]) noexcept {
       end_ = codes_;
-      simd::repeat<A, height>([&](auto i) __attribute__((always_inline)) {
+      simd::repeat<A, height>([&](index_t i) __attribute__((always_inline)) {
         std::uint8_t const* p = end_;
         index_t count = 0;  // of the row, so that the rows' ends depend on few additions
-        simd::repeat<A, words>([&](auto b) __attribute__((always_inline)) {
+        simd::repeat<A, words>([&](index_t b) __attribute__((always_inline)) {
           weights[i][b] = simd::expand_bytes<A>(_mm512_set1_epi8(-128), bits(i, b), simd::load_bytes<A>(p));
           p += std::popcount(bits(i, b));
           count += std::popcount(bits(i, b));
@@ -88,7 +88,7 @@ class int8_bitmap_stream {
     template <class A, bool>
     void fetch_ahead() const noexcept {
       constexpr index_t distance = simd::fetch_distance<A>(16384);
-      simd::repeat<A, height * group / 128>([&](auto n) __attribute__((always_inline)) {
+      simd::repeat<A, height * group / 128>([&](index_t n) __attribute__((always_inline)) {
         __builtin_prefetch(codes_ + distance + 64 * n);
       });
       __builtin_prefetch(masks_ + distance / 32);  // a bit for each code, twice as far

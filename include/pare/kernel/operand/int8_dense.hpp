@@ -70,8 +70,8 @@ class int8_dense {
 #if XSIMD_WITH_AVX512BW && defined(__AVX512VNNI__) && defined(__AVX512VBMI2__)
     template <class A>
     [[gnu::always_inline]] void load(__m512i (&weights)[height][group / 64]) const noexcept {
-      simd::repeat<A, height>([&](auto i) __attribute__((always_inline)) {
-        simd::repeat<A, group / 64>([&](auto b) __attribute__((always_inline)) {
+      simd::repeat<A, height>([&](index_t i) __attribute__((always_inline)) {
+        simd::repeat<A, group / 64>([&](index_t b) __attribute__((always_inline)) {
           weights[i][b] = simd::load_bytes<A>(codes(i) + 64 * b);
         });
       });
@@ -84,7 +84,7 @@ class int8_dense {
       if constexpr (One) {
         __builtin_prefetch(codes_ + 4096);
       } else {
-        simd::repeat<A, height * group / 64>([&](auto n) __attribute__((always_inline)) {
+        simd::repeat<A, height * group / 64>([&](index_t n) __attribute__((always_inline)) {
           __builtin_prefetch(codes_ + 8192 + 64 * n);
         });
       }

@@ -123,11 +123,11 @@ template <class A, index_t Vectors, bool FetchWeights, bool FetchX>
   [[maybe_unused]] constexpr index_t ahead = 1024 / static_cast<index_t>(sizeof(T));
   floats sum[tiles<A> * height][Vectors];
   auto const each_sum = [&](auto const& f) __attribute__((always_inline)) {
-    simd::repeat<A, tiles<A> * height>([&](auto i) __attribute__((always_inline)) {
-      simd::repeat<A, Vectors>([&](auto t) __attribute__((always_inline)) { f(i, t); });
+    simd::repeat<A, tiles<A> * height>([&](index_t i) __attribute__((always_inline)) {
+      simd::repeat<A, Vectors>([&](index_t t) __attribute__((always_inline)) { f(i, t); });
     });
   };
-  each_sum([&](auto i, auto t) __attribute__((always_inline)) {
+  each_sum([&](index_t i, index_t t) __attribute__((always_inline)) {
     sum[i][t] = from_zero ? floats(0.0f) : floats::load_unaligned(sums + i * sums_stride + t * lanes);
   });
   T const* values[tiles<A>];
@@ -147,14 +147,14 @@ template <class A, index_t Vectors, bool FetchWeights, bool FetchX>
         __builtin_prefetch(panel + static_cast<index_t>(column[fetched_ahead]) * stride + t * lanes);
     for (index_t c = 0; c < C; ++c, at += stride) {
       floats input[Vectors];
-      simd::repeat<A, Vectors>([&](auto t) __attribute__((always_inline)) {
+      simd::repeat<A, Vectors>([&](index_t t) __attribute__((always_inline)) {
         input[t] = simd::in_register<A>(floats::load_aligned(at + t * lanes));
       });
-      simd::repeat<A, tiles<A>>([&](auto tile) __attribute__((always_inline)) {
+      simd::repeat<A, tiles<A>>([&](index_t tile) __attribute__((always_inline)) {
         if constexpr (FetchWeights) __builtin_prefetch(values[tile] + ahead);
         simd::weight_four<A> const weight = simd::broadcast_four<A>(values[tile]);
-        simd::repeat<A, height>([&](auto i) __attribute__((always_inline)) {
-          simd::repeat<A, Vectors>([&](auto t) __attribute__((always_inline)) {
+        simd::repeat<A, height>([&](index_t i) __attribute__((always_inline)) {
+          simd::repeat<A, Vectors>([&](index_t t) __attribute__((always_inline)) {
             floats& s = sum[tile * height + i][t];
             s = simd::multiply_add<A>(weight.row[i], input[t], s);
           });
@@ -163,7 +163,7 @@ template <class A, index_t Vectors, bool FetchWeights, bool FetchX>
       });
     }
   }
-  each_sum([&](auto i, auto t)
+  each_sum([&](index_t i, index_t t)
                __attribute__((always_inline)) { sum[i][t].store_unaligned(sums + i * sums_stride + t * lanes); });
 }
 

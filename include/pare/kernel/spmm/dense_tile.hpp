@@ -108,11 +108,11 @@ template <class A, index_t Height, index_t Vectors>
   constexpr index_t lanes = simd::lanes<A>;
   floats sum[Height][Vectors];
   auto const each_sum = [&](auto const& f) __attribute__((always_inline)) {
-    simd::repeat<A, Height>([&](auto i) __attribute__((always_inline)) {
-      simd::repeat<A, Vectors>([&](auto t) __attribute__((always_inline)) { f(i, t); });
+    simd::repeat<A, Height>([&](index_t i) __attribute__((always_inline)) {
+      simd::repeat<A, Vectors>([&](index_t t) __attribute__((always_inline)) { f(i, t); });
     });
   };
-  each_sum([&](auto i, auto t) __attribute__((always_inline)) {
+  each_sum([&](index_t i, index_t t) __attribute__((always_inline)) {
     sum[i][t] = begin == 0 ? floats(0.0f) : floats::load_unaligned(sums + i * sums_stride + t * lanes);
   });
   panel += begin * Vectors * lanes;
@@ -120,13 +120,13 @@ template <class A, index_t Height, index_t Vectors>
   auto const multiply = [&](index_t count, auto const& pair) __attribute__((always_inline)) {
     for (index_t k = 0; k < count; ++k, panel += Vectors * lanes) {
       floats columns[Vectors];
-      simd::repeat<A, Vectors>([&](auto t) __attribute__((always_inline)) {
+      simd::repeat<A, Vectors>([&](index_t t) __attribute__((always_inline)) {
         columns[t] = floats::load_aligned(panel + t * lanes);
       });
-      simd::repeat<A, Height / 2>([&](auto half) __attribute__((always_inline)) {
-        constexpr index_t i = 2 * half;
+      simd::repeat<A, Height / 2>([&](index_t half) __attribute__((always_inline)) {
+        index_t const i = 2 * half;
         simd::weight_pair<A> const weight = pair(k, i);
-        simd::repeat<A, Vectors>([&](auto t) __attribute__((always_inline)) {
+        simd::repeat<A, Vectors>([&](index_t t) __attribute__((always_inline)) {
           sum[i][t] = simd::multiply_add<A>(weight.first, columns[t], sum[i][t]);
           sum[i + 1][t] = simd::multiply_add<A>(weight.second, columns[t], sum[i + 1][t]);
         });
@@ -165,7 +165,7 @@ template <class A, index_t Height, index_t Vectors>
       }
     }
   }
-  each_sum([&](auto i, auto t)
+  each_sum([&](index_t i, index_t t)
                __attribute__((always_inline)) { sum[i][t].store_unaligned(sums + i * sums_stride + t * lanes); });
 }
 

@@ -45,17 +45,17 @@ template <class A, index_t Vectors, epilogue E>
   float const* const panel = x.data + first * lanes;
   for (index_t r = r0; r < r1; ++r) {
     floats sum[Vectors];
-    simd::repeat<A, Vectors>([&](auto t) __attribute__((always_inline)) { sum[t] = floats(0.0f); });
+    simd::repeat<A, Vectors>([&](index_t t) __attribute__((always_inline)) { sum[t] = floats(0.0f); });
     w.for_each_in_row(
         r, [&](index_t c, typename F::value_type value) __attribute__((always_inline)) {
           floats const weight(to_float(value));
           float const* const row = panel + c * x.stride;
-          simd::repeat<A, Vectors>([&](auto t) __attribute__((always_inline)) {
+          simd::repeat<A, Vectors>([&](index_t t) __attribute__((always_inline)) {
             sum[t] = simd::multiply_add<A>(weight, floats::load_aligned(row + t * lanes), sum[t]);
           });
         });
     float* const out = y.row(r) + first * lanes;
-    simd::repeat<A, Vectors>([&](auto t) __attribute__((always_inline)) {
+    simd::repeat<A, Vectors>([&](index_t t) __attribute__((always_inline)) {
       e(sum[t], r, x.first_column + (first + t) * lanes).store_unaligned(out + t * lanes);
     });
   }

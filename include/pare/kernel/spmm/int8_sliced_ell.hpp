@@ -123,7 +123,7 @@ template <class A, index_t Columns>
     __m512i const offsets = simd::load_bytes<A>(stream);
     __m512 const scales = _mm512_load_ps(reinterpret_cast<float const*>(stream + operand::scales_at));
     __m512i dots[Columns];
-    simd::repeat<A, Columns>([&](auto j) __attribute__((always_inline)) { dots[j] = offsets; });
+    simd::repeat<A, Columns>([&](index_t j) __attribute__((always_inline)) { dots[j] = offsets; });
     stream += operand::steps_at;
     for (index_t step = 0; step < of.steps; ++step, stream += operand::step_bytes) {
       __m512i const inputs = simd::load_bytes<A>(stream);
@@ -131,13 +131,13 @@ template <class A, index_t Columns>
       __builtin_prefetch(stream + ahead);
       __builtin_prefetch(stream + ahead + 64);
       std::int8_t const* const window = record + 64 * of.window_of(step);
-      simd::repeat<A, Columns>([&](auto j) __attribute__((always_inline)) {
+      simd::repeat<A, Columns>([&](index_t j) __attribute__((always_inline)) {
         __m512i const found = _mm512_permutexvar_epi8(inputs, _mm512_load_si512(window + j * column));
         dots[j] = simd::add_products<A>(dots[j], found, weights);
       });
     }
     float* const to = sums + of.number * stride;
-    simd::repeat<A, Columns>([&](auto j) __attribute__((always_inline)) {
+    simd::repeat<A, Columns>([&](index_t j) __attribute__((always_inline)) {
       __m512 const scale = _mm512_mul_ps(scales, _mm512_set1_ps(x_scales[j]));
       __m512 const sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[j]), scale, _mm512_load_ps(to + j * lanes));
       _mm512_store_ps(to + j * lanes, sum);

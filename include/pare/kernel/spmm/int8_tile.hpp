@@ -108,33 +108,33 @@ template <class A, index_t Vectors, bool Last, epilogue E>
   }
   __m512i dots[height][Vectors];
   auto const each_register = [](auto const& f) __attribute__((always_inline)) { simd::repeat<A, Vectors>(f); };
-  each_register([&](auto t) __attribute__((always_inline)) {
+  each_register([&](index_t t) __attribute__((always_inline)) {
     __m512i const offsets = simd::load_bytes<A>(records + t * record + scales_at + 64);
-    simd::repeat<A, height>([&](auto i) __attribute__((always_inline)) { dots[i][t] = offsets; });
+    simd::repeat<A, height>([&](index_t i) __attribute__((always_inline)) { dots[i][t] = offsets; });
   });
   for (index_t k = 0; k < group; k += 4) {
     __m512i inputs[Vectors];
-    each_register([&](auto t) __attribute__((always_inline)) {
+    each_register([&](index_t t) __attribute__((always_inline)) {
       inputs[t] = simd::load_bytes<A>(records + t * record + 16 * k);
     });
-    simd::repeat<A, height>([&](auto i) __attribute__((always_inline)) {
+    simd::repeat<A, height>([&](index_t i) __attribute__((always_inline)) {
       std::int32_t four;
       std::memcpy(&four, codes[i / quarter] + i % quarter * group + k, sizeof four);
       __m512i const weights = _mm512_set1_epi32(four);
-      each_register([&](auto t) __attribute__((always_inline)) {
+      each_register([&](index_t t) __attribute__((always_inline)) {
         dots[i][t] = simd::add_products<A>(dots[i][t], weights, inputs[t]);
       });
     });
   }
   auto const known = static_cast<__mmask16>(g == 0 ? 0 : 0xffff);
   __m512 x_scales[Vectors];
-  each_register([&](auto t) __attribute__((always_inline)) {
+  each_register([&](index_t t) __attribute__((always_inline)) {
     x_scales[t] = _mm512_load_ps(reinterpret_cast<float const*>(records + t * record + scales_at));
   });
-  simd::repeat<A, height>([&](auto i) __attribute__((always_inline)) {
+  simd::repeat<A, height>([&](index_t i) __attribute__((always_inline)) {
     if (i >= rows) return;
     __m512 const scale = _mm512_set1_ps(scales[i / quarter][i % quarter]);
-    each_register([&](auto t) __attribute__((always_inline)) {
+    each_register([&](index_t t) __attribute__((always_inline)) {
       float* const at = sums + (i * Vectors + t) * 16;
       __m512 const sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[i][t]), _mm512_mul_ps(scale, x_scales[t]),
                                          _mm512_maskz_load_ps(known, at));

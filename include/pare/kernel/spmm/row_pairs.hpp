@@ -78,7 +78,7 @@ void row_pairs_spmm<T>::block(row_pairs<T> const& w, x_panel x, float* sums, y_t
   auto const keep = [sums](pair const& of, floats const* sum_a, floats const* sum_b) __attribute__((always_inline)) {
     float* const to_a = sums + of.row_a * stride;
     float* const to_b = sums + of.row_b * stride;
-    simd::repeat<A, Vectors>([&](auto t)
+    simd::repeat<A, Vectors>([&](index_t t)
                                  __attribute__((always_inline)) {  // a last: it is the real one where a row is alone
                                    sum_b[t].store_aligned(to_b + t * lanes);
                                    sum_a[t].store_aligned(to_a + t * lanes);
@@ -128,10 +128,10 @@ template <class A, index_t Vectors, bool First, class Store>
   for (; p != end; ++p) {
     floats sum_a[chains][Vectors];
     floats sum_b[chains][Vectors];
-    each_register([&](auto t) __attribute__((always_inline)) {
+    each_register([&](index_t t) __attribute__((always_inline)) {
       sum_a[0][t] = First ? floats(0.0f) : floats::load_aligned(sums + p->row_a * stride + t * lanes);
       sum_b[0][t] = First ? floats(0.0f) : floats::load_aligned(sums + p->row_b * stride + t * lanes);
-      simd::repeat<A, chains - 1>([&](auto c) __attribute__((always_inline)) {
+      simd::repeat<A, chains - 1>([&](index_t c) __attribute__((always_inline)) {
         sum_a[c + 1][t] = sum_b[c + 1][t] = floats(0.0f);
       });
     });
@@ -145,7 +145,7 @@ template <class A, index_t Vectors, bool First, class Store>
       simd::weight_pair<A> const weight = simd::broadcast_pair<A>(v);
       both &= both - 1;
       v += 2;
-      each_register([&](auto t) __attribute__((always_inline)) {
+      each_register([&](index_t t) __attribute__((always_inline)) {
         floats const x = simd::in_register<A>(floats::load_aligned(at + t * lanes));
         to_a[t] = simd::multiply_add<A>(weight.first, x, to_a[t]);
         to_b[t] = simd::multiply_add<A>(weight.second, x, to_b[t]);
@@ -159,21 +159,21 @@ template <class A, index_t Vectors, bool First, class Store>
       only_a &= only_a - 1;
       only_b &= only_b - 1;
       v += 2;
-      each_register([&](auto t) __attribute__((always_inline)) {
+      each_register([&](index_t t) __attribute__((always_inline)) {
         to_a[t] = simd::multiply_add<A>(weight.first, floats::load_aligned(at_a + t * lanes), to_a[t]);
         to_b[t] = simd::multiply_add<A>(weight.second, floats::load_aligned(at_b + t * lanes), to_b[t]);
       });
     };
     auto const repeat = [&](int n, auto const& step) __attribute__((always_inline)) {
       for (; n >= chains; n -= static_cast<int>(chains))
-        simd::repeat<A, chains>([&](auto c) __attribute__((always_inline)) { step(sum_a[c], sum_b[c]); });
+        simd::repeat<A, chains>([&](index_t c) __attribute__((always_inline)) { step(sum_a[c], sum_b[c]); });
       if constexpr (chains > 1)
         for (; n > 0; --n) step(sum_a[0], sum_b[0]);
     };
     repeat(p->both, shared);
     repeat(p->only, single);
-    simd::repeat<A, chains - 1>([&](auto c) __attribute__((always_inline)) {
-      each_register([&](auto t) __attribute__((always_inline)) {
+    simd::repeat<A, chains - 1>([&](index_t c) __attribute__((always_inline)) {
+      each_register([&](index_t t) __attribute__((always_inline)) {
         sum_a[0][t] = sum_a[0][t] + sum_a[c + 1][t];
         sum_b[0][t] = sum_b[0][t] + sum_b[c + 1][t];
       });

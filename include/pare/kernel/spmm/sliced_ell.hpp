@@ -90,24 +90,24 @@ void sliced_ell_spmm<T>::block(sliced_ell<T> const& w, x_panel x, float* sums, y
   auto const each_register = [](auto const& f) __attribute__((always_inline)) { simd::repeat<A, Vectors>(f); };
   auto const keep = [=](std::uint16_t const* row, floats const(&sum)[rows][Vectors]) __attribute__((always_inline)) {
     float* to[rows];
-    each_row([&](auto i) __attribute__((always_inline)) { to[i] = sums + row[i] * stride; });
-    each_row([&](auto i) __attribute__((always_inline)) {
-      each_register([&](auto t) __attribute__((always_inline)) { sum[i][t].store_aligned(to[i] + t * lanes); });
+    each_row([&](index_t i) __attribute__((always_inline)) { to[i] = sums + row[i] * stride; });
+    each_row([&](index_t i) __attribute__((always_inline)) {
+      each_register([&](index_t t) __attribute__((always_inline)) { sum[i][t].store_aligned(to[i] + t * lanes); });
     });
   };
   auto const finish = [&](std::uint16_t const* rows_of_block, floats const(&sum)[rows][Vectors])
       __attribute__((always_inline)) {
     index_t row[rows];
     float* to[rows];
-    each_row([&](auto i) __attribute__((always_inline)) {
+    each_row([&](index_t i) __attribute__((always_inline)) {
       row[i] = r0 + rows_of_block[i];
       to[i] = y.row(row[i]);
     });
-    each_register([&](auto t) __attribute__((always_inline)) {  // all before any is stored: y may be what e reads
+    each_register([&](index_t t) __attribute__((always_inline)) {  // all before any is stored: y may be what e reads
       floats out[rows];
-      each_row([&](auto i)
+      each_row([&](index_t i)
                    __attribute__((always_inline)) { out[i] = e(sum[i][t], row[i], x.first_column + t * lanes); });
-      each_row([&](auto i) __attribute__((always_inline)) { out[i].store_unaligned(to[i] + t * lanes); });
+      each_row([&](index_t i) __attribute__((always_inline)) { out[i].store_unaligned(to[i] + t * lanes); });
     });
   };
   bool const far = w.far();
@@ -148,8 +148,8 @@ template <class A, index_t Vectors, bool First, class Store>
   constexpr bool by_slice = simd::has_32_registers<A> && !simd::for_intel<A>;
   std::size_t const ahead = far ? 4096 : 0;
   auto const each_sum = [](auto const& f) __attribute__((always_inline)) {
-    simd::repeat<A, rows>([&](auto i) __attribute__((always_inline)) {
-      simd::repeat<A, Vectors>([&](auto t) __attribute__((always_inline)) { f(i, t); });
+    simd::repeat<A, rows>([&](index_t i) __attribute__((always_inline)) {
+      simd::repeat<A, Vectors>([&](index_t t) __attribute__((always_inline)) { f(i, t); });
     });
   };
   for (; s != end; at += s->steps, ++s) {
@@ -159,7 +159,7 @@ template <class A, index_t Vectors, bool First, class Store>
     // A half that repeats a row of the other one is left out: a row is finished once.
     for (index_t first = s->missing / rows * rows; first < sliced_ell<T>::slice_rows; first += rows) {
       floats sum[rows][Vectors];
-      each_sum([&](auto i, auto t) __attribute__((always_inline)) {
+      each_sum([&](index_t i, index_t t) __attribute__((always_inline)) {
         sum[i][t] = First ? floats(0.0f) : floats::load_aligned(sums + s->row[first + i] * stride + t * lanes);
       });
       offset_words<rows> next_0(at->offset + first);
@@ -173,13 +173,13 @@ template <class A, index_t Vectors, bool First, class Store>
         next_1 = next_2;
         next_2 = offset_words<rows>(now[3].offset + first);
         simd::weight_four<A> weight[rows / 4];
-        simd::repeat<A, rows / 4>([&](auto i) __attribute__((always_inline)) {
+        simd::repeat<A, rows / 4>([&](index_t i) __attribute__((always_inline)) {
           weight[i] = simd::broadcast_four<A>(now->weight + first + 4 * i);
         });
-        simd::repeat<A, rows>([&](auto i) __attribute__((always_inline)) {
+        simd::repeat<A, rows>([&](index_t i) __attribute__((always_inline)) {
           std::size_t const offset = by_words ? offsets[i] : now->offset[first + i];
           auto const* const c = reinterpret_cast<float const*>(reinterpret_cast<char const*>(columns) + offset);
-          simd::repeat<A, Vectors>([&](auto t) __attribute__((always_inline)) {
+          simd::repeat<A, Vectors>([&](index_t t) __attribute__((always_inline)) {
             sum[i][t] = simd::multiply_add<A>(weight[i / 4].row[i % 4], floats::load_aligned(c + t * lanes), sum[i][t]);
           });
         });

@@ -34,7 +34,7 @@ concept operand = std::movable<O> && weight_value<typename O::value_type> && req
 /// last column.
 struct x_panel {
   float const* data = nullptr;
-  index_t stride = 0;  // floats from row to row; vectors * lanes, but where the kernel takes `strided` panels
+  index_t stride = 0;  // floats from row to row: vectors * lanes, or what panel_request allows
   index_t vectors = 0;
   index_t first_column = 0;  // of X and Y: what epilogues are told
 };
@@ -49,16 +49,12 @@ struct y_tile {
 
 /// What a kernel asks of matmul.
 struct panel_request {
-  /// Whether it can read rows of X where they are: never (it needs rows of zeros, or others), only where one panel is
-  /// all of X, without gaps, or with any distance between rows.
-  enum class in_place { never, consecutive, strided };
-
   index_t vectors = 1;       // the width of a panel, in registers; the last one may have 1, 2, 3, 4 or 6
   bool same_stride = false;  // rows of the last panel, which may be narrower, are as far apart as those of the others
   index_t block = 0;         // rows of X between two rows of zeros (a multiple of 16); 0: the kernel does not block K
   bool needs_sums = false;   // it keeps partial sums in memory between blocks
   index_t rows = 0;  // it takes so many rows at once, a multiple of the operand's block_rows(); 0: as matmul likes
-  in_place reads_x = in_place::never;
+  bool any_stride = false;  // rows of X may be any distance apart: matmul may leave X where it is
 };
 
 /// A kernel for many columns: Y = epilogue(W X).

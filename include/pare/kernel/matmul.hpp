@@ -221,13 +221,11 @@ class panel_product {
   }
 
   [[nodiscard]] bool can_read_in_place() const noexcept {
-    using in_place = panel_request::in_place;
-    if (rounds || request_.reads_x == in_place::never || x_.col_stride != 1) return false;
+    if (looks_at_x || !request_.any_stride || x_.col_stride != 1) return false;
     index_t const last = panels() - 1;
     bool const whole_registers = columns(last) == vectors(last) * lanes && x_.row_stride % lanes == 0 &&
                                  reinterpret_cast<std::uintptr_t>(x_.data) % (lanes * sizeof(float)) == 0;
-    bool const rows_as_packed = last == 0 && x_.row_stride == vectors(last) * lanes;
-    return whole_registers && (request_.reads_x == in_place::strided || rows_as_packed) && x_.row_stride >= x_.cols &&
+    return whole_registers && x_.row_stride >= x_.cols &&
            x_.rows * x_.row_stride * static_cast<index_t>(sizeof(float)) <= in_place_bytes;
   }
   [[nodiscard]] float const* data(float const* packed, index_t panel) const noexcept {

@@ -34,8 +34,8 @@ struct column_blocks_spmm {
       return {.vectors = simd::has_32_registers<A> ? 4 : 2,
               .needs_sums = parts,
               .rows = parts ? w.rows_together() : 0,
-              .reads_x = panel_request::in_place::strided};
-    return {.vectors = simd::runs_on_intel<A>() ? 3 : 2, .reads_x = panel_request::in_place::strided};
+              .any_stride = true};
+    return {.vectors = simd::runs_on_intel<A>() ? 3 : 2, .any_stride = true};
   }
 
   template <class A, epilogue E>

@@ -14,7 +14,7 @@ struct generic_spmm {
   static constexpr char const* name() noexcept { return "generic"; }
   template <class A>
   static panel_request panels(F const&) noexcept {
-    return {.vectors = 8, .reads_x = panel_request::in_place::strided};  // with the broadcast they fit 16 registers
+    return {.vectors = 8, .any_stride = true};  // with the broadcast they fit 16 registers
   }
 
   template <class A, epilogue E>

@@ -78,19 +78,19 @@ void row_pairs_spmm<T>::block(row_pairs<T> const& w, x_panel x, float* sums, y_t
   auto const keep = [sums](pair const& of, floats const* sum_a, floats const* sum_b) __attribute__((always_inline)) {
     float* const to_a = sums + of.row_a * stride;
     float* const to_b = sums + of.row_b * stride;
-    simd::repeat<A, Vectors>([&](index_t t)
-                                 __attribute__((always_inline)) {  // a last: it is the real one where a row is alone
-                                   sum_b[t].store_aligned(to_b + t * lanes);
-                                   sum_a[t].store_aligned(to_a + t * lanes);
-                                 });
+    // a last: it is the real one where a row is alone.
+    simd::repeat<A, Vectors>([&](index_t t) __attribute__((always_inline)) {
+      sum_b[t].store_aligned(to_b + t * lanes);
+      sum_a[t].store_aligned(to_a + t * lanes);
+    });
   };
   auto const finish = [&](pair const& of, floats const* sum_a, floats const* sum_b) __attribute__((always_inline)) {
     index_t const row_a = r0 + of.row_a;
     index_t const row_b = r0 + of.row_b;
     float* const to_a = y.row(row_a);
     float* const to_b = y.row(row_b);
-    simd::repeat<A, Vectors>([&](
-        auto t) __attribute__((always_inline)) {  // both before either is stored: y may be what e reads
+    // Both before either is stored: y may be what e reads.
+    simd::repeat<A, Vectors>([&](index_t t) __attribute__((always_inline)) {
       floats const out_b = e(sum_b[t], row_b, x.first_column + t * lanes);
       floats const out_a = e(sum_a[t], row_a, x.first_column + t * lanes);
       out_b.store_unaligned(to_b + t * lanes);

@@ -2,6 +2,7 @@
 // The kernels for one and for few columns of column_blocks, with what the walk over the registry does not have: blocks
 // of other sizes, and rows of blocks that are long enough for each of their streams to be prefetched on its own.
 #include <string>
+#include <thread>
 
 #include "kernel/check_kernels.hpp"
 
@@ -121,6 +122,15 @@ void check_x_in_place(pare::random_source& random) {
     pare::matmul_with<kernel, A>(w, in_place, y.span());
     REQUIRE(pare::test::same_bits(y, packed));
     pare::matmul_with<kernel, A>(w, in_place, y.span(), pare::identity{}, pool);
+    REQUIRE(pare::test::same_bits(y, packed));
+
+    // From a thread that has no working memory yet, with threads that have some for less: none of it is X's.
+    auto const small = pare::test::random_matrix(random, {64, 33});
+    pare::dense<float> const odd_columns(pare::test::random_matrix(random, {512, 64}));
+    matrix<float> of_small(512, 33);
+    pare::matmul_with<pare::generic_spmm<pare::dense<float>>, A>(odd_columns, small.span(), of_small.span(),
+                                                                 pare::identity{}, pool);
+    std::thread([&] { pare::matmul_with<kernel, A>(w, in_place, y.span(), pare::identity{}, pool); }).join();
     REQUIRE(pare::test::same_bits(y, packed));
 
     using product = pare::detail::panel_product<kernel, A, pare::identity>;

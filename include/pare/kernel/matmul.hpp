@@ -353,8 +353,8 @@ void multiply_with(typename Kernel::operand const& w, matrix_span<float const> x
       if (threads == 1) return product.pack_and_multiply(product.reserve());
     index_t const panels = product.panels();
     std::uint64_t const call = threads > 1 && product.packs_alone() ? detail::next_call<A>() : 0;
-    float* const packed = call == 0 ? product.reserve() : nullptr;
-    if (packed != nullptr) {
+    float* const packed = call == 0 ? product.reserve() : nullptr;  // nowhere either where X is read in place
+    if (call == 0) {
       index_t const cuts = threads == 1 ? 1 : product.packing_parts(ceil_div(wanted, panels));
       if (product.packs()) share(panels * cuts, [&](index_t i) { product.pack(packed, i / cuts, i % cuts, cuts); });
       bool multiplies = true;
@@ -370,7 +370,7 @@ void multiply_with(typename Kernel::operand const& w, matrix_span<float const> x
     share(parts * groups, [&](index_t i) {
       index_t const part = i / groups;
       index_t const group = i % groups;
-      product.multiply(packed != nullptr ? packed : product.packed_here(call), ends[part], ends[part + 1],
+      product.multiply(call == 0 ? packed : product.packed_here(call), ends[part], ends[part + 1],
                        panels * group / groups, panels * (group + 1) / groups);
     });
   }
@@ -430,7 +430,8 @@ void matmul_with(typename Kernel::operand const& w, matrix_span<float const> x, 
 /// Shapes:     W (M, K); x (K, N), any strides (token-major activations (N, K) as `x.transposed()`); y (M, N), any
 ///             strides, must not overlap x.
 /// Pre:        extents agree (contract).
-/// Complexity: 2 nnz N flops; the first call of a size on a thread allocates K N floats of scratch, later ones nothing.
+/// Complexity: 2 nnz N flops; the first call of a size on a thread allocates K N floats of scratch, and where y is not
+///             feature-major, N no multiple of a register or W wide, those of a tile of y; later ones nothing.
 /// Numerics:   float accumulation in an order that the operand fixes; only stored elements are multiplied, so Inf or
 ///             NaN in x reaches only the outputs that a stored weight connects. Bitwise equal for any execution and
 ///             any layout of x and y.

@@ -4,7 +4,7 @@
 //   compress   weights and mask -> format
 //   prepare    format -> operand for n columns (n1 and n128), with a copy of the format, which prepare takes over; the
 //              label is the operand that it chose
-//   pack       X -> panels of the dense kernel, feature-major and token-major (/tm)
+//   pack       X -> panels of two registers, feature-major and token-major (/tm)
 // `elements` is weights (for pack: activations) a second; `vs_product` the time of one own dense product of n columns
 // over this time: 0.1 means that the work costs as much as ten dense products.
 #include <memory>

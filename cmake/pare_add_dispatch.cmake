@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# One program for every CPU: pare_add_dispatch.
+# Kernels in units of their own, one program for every CPU: pare_add_dispatch.
 include_guard(GLOBAL)
 
 # The instruction sets that pare_add_dispatch knows, worst first (pare::isa in kernel/dispatch.hpp), and how a compiler
@@ -32,8 +32,12 @@ PARE_ABI::detail {\n")
   set(sources "")
   foreach(arch IN ITEMS baseline LISTS archs)
     set(declaration "template <>\nkernel_table const& kernels_of_unit<isa::${arch}>() noexcept")
+    set(name "\"${arch}\"")
+    if(arch STREQUAL "baseline")
+      set(name "simd::arch_name<unit_arch>")
+    endif()
     set(kernels_${arch} "${declaration} {
-  static constexpr kernel_table table = kernel_table_of<unit_arch>(\"${arch}\");
+  static constexpr kernel_table table = kernel_table_of<unit_arch>(${name});
   return table;
 }
 ")
@@ -54,7 +58,7 @@ ${end}" @ONLY)
   set(${result} ${folder}/kernels_baseline.cpp ${sources} PARENT_SCOPE)
 endfunction()
 
-# pare_add_dispatch(<target> ARCHS <arch> ...)
+# pare_add_dispatch(<target> [ARCHS <arch> ...])
 #
 # Compiles pare's kernels once for each of the instruction sets (sse4_2; avx2, with FMA and BMI2; avx512bw, Skylake-X's;
 # avx512vnni, Ice Lake's and Zen 4's, which 8-bit and bf16 weights gain from), besides what <target> itself
@@ -69,10 +73,14 @@ endfunction()
 # target's own options, -O3 and those of the instruction set; the compile definition PARE_DISPATCH, which is PUBLIC
 # where <target> is a library, since all of a program that sees the same pare must agree (what does not is not linked).
 #
+# Without ARCHS the kernels are compiled once, for what <target> is compiled for, instead of in each source that
+# multiplies: a minute less for every one of them.
+#
 # Run with the environment variable PARE_ARCH=avx2 (or sse4_2, ..., baseline) a program takes these kernels and no
 # better ones; pare::active_arch() says which it took. The kernels know pare::layer_epilogue and what can be written as
 # one (bias, affine, residual, an activation, composed in this order); any other epilogue is applied in a second pass.
-# Operands that the registry does not name (blocks of a size of your own) run on the baseline.
+# Operands that the registry does not name (blocks of a size of your own, 8-bit codes in groups of another size than 128)
+# run on the baseline.
 #
 # On machines and with compilers other than x86-64 and GCC or Clang it changes nothing, and says so.
 function(pare_add_dispatch target)
@@ -85,8 +93,8 @@ function(pare_add_dispatch target)
   if(imported OR NOT type MATCHES "EXECUTABLE|STATIC_LIBRARY|SHARED_LIBRARY|MODULE_LIBRARY|OBJECT_LIBRARY")
     message(FATAL_ERROR "pare_add_dispatch: ${target} must be a program or a library that is compiled")
   endif()
-  if(arg_UNPARSED_ARGUMENTS OR NOT arg_ARCHS)
-    message(FATAL_ERROR "pare_add_dispatch: call it as pare_add_dispatch(${target} ARCHS <arch> ...)")
+  if(arg_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "pare_add_dispatch: call it as pare_add_dispatch(${target} [ARCHS <arch> ...])")
   endif()
   foreach(arch IN LISTS arg_ARCHS)
     if(NOT arch IN_LIST PARE_DISPATCH_ARCHS)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // One program for every CPU: the kernels of several instruction sets in one file, chosen when it runs. All that it
-// takes is in CMakeLists.txt: pare_add_dispatch(dispatch ARCHS avx2 ...). Try PARE_ARCH=sse4_2 ./dispatch.
+// takes is in CMakeLists.txt: pare_add_dispatch(dispatch ARCHS avx2 ...). Try PARE_ARCH=avx2 ./dispatch.
 #include <cstdio>
 
 #include <pare/pare.hpp>

@@ -38,8 +38,12 @@ result<extents> parse_shape(std::string const& text) {
 }
 
 /// One random weight matrix, pruned at random to any sparsity: a higher one keeps a part of what a lower one does.
-template <class T>
+/// F: the format without a pattern that weights of the dtype have.
+template <class F>
 class layer {
+  static constexpr bool has_codes = requires { F::group; };
+  using dense_format = std::conditional_t<has_codes, F, dense<typename F::value_type>>;
+
  public:
   explicit layer(extents shape) : values_(shape), scores_(shape) {
     random_source random(1);
@@ -47,20 +51,20 @@ class layer {
       values_.data()[i] = random.uniform(-1.0f, 1.0f);
       scores_.data()[i] = random.uniform(0.0f, 1.0f);
     }
-    as_dense_ = compress<dense<T>>(values_, mask(shape, true));
+    as_dense_ = compress<dense_format>(values_, mask(shape, true));
   }
-  [[nodiscard]] dense<T> const& as_dense() const noexcept { return as_dense_; }
-  [[nodiscard]] bitmap<T> pruned(double s) const {
+  [[nodiscard]] dense_format const& as_dense() const noexcept { return as_dense_; }
+  [[nodiscard]] F pruned(double s) const {
     mask keep(values_.shape());
     for (index_t r = 0; r < values_.rows(); ++r)
       for (index_t c = 0; c < values_.cols(); ++c) keep.set(r, c, static_cast<double>(scores_(r, c)) >= s);
-    return compress<bitmap<T>>(values_, keep);
+    return compress<F>(values_, keep);
   }
 
  private:
   matrix<float> values_;
   matrix<float> scores_;
-  dense<T> as_dense_;
+  dense_format as_dense_;
 };
 
 struct bench_row {
@@ -79,27 +83,27 @@ struct measurement {
   double expected_break_even;  // by the cost model
 };
 
-template <class T>
-bench_row fastest_sparse(layer<T> const& w, double s, index_t columns) {
+template <class F>
+bench_row fastest_sparse(layer<F> const& w, double s, index_t columns) {
   auto const p = prepare(w.pruned(s), {.columns = columns, .may_be_dense = false, .autotune = true});
   return {s, p.name(), seconds_of_matmul(p, columns)};
 }
 
 /// `choices`: where what is fastest, dense or not, is added; may be none.
-template <class T>
+template <class F>
 result<std::vector<measurement>> measure(bench_options const& o, std::vector<extents> const& shapes, tuning* choices) {
   program::progress_line line("bench");
   auto const total = static_cast<index_t>(shapes.size() * o.columns.size());
   std::vector<measurement> all;
   for (extents const shape : shapes) {
-    layer<T> const w(shape);
+    layer<F> const w(shape);
     for (std::int64_t const n : o.columns) {
       auto const columns = static_cast<index_t>(n);
       std::string const what =
           std::to_string(shape.rows) + "x" + std::to_string(shape.cols) + ", " + std::to_string(columns) + " columns";
       auto const step = [&] { return line(what, std::ssize(all), total); };
       auto const d = prepare(w.as_dense(), {.columns = columns, .autotune = true});
-      measurement m{shape, columns, seconds_of_matmul(d, columns), {}, 1.0, break_even<T>(shape, columns).value};
+      measurement m{shape, columns, seconds_of_matmul(d, columns), {}, 1.0, break_even<F>(shape, columns).value};
       for (double const s : o.sparsities) {
         if (!step()) return error{errc::cancelled, "bench", "interrupted"};
         m.rows.push_back(fastest_sparse(w, s, columns));
@@ -132,7 +136,7 @@ result<tuning> read_tuning(std::filesystem::path const& path) {
 }
 
 void print_json(bench_options const& o, std::vector<measurement> const& all) {
-  nlohmann::json out{{"arch", simd::default_arch::name()}, {"dtype", o.dtype}, {"layers", nlohmann::json::array()}};
+  nlohmann::json out{{"arch", active_arch()}, {"dtype", o.dtype}, {"layers", nlohmann::json::array()}};
   for (measurement const& m : all) {
     nlohmann::json rows = nlohmann::json::array();
     for (bench_row const& r : m.rows)
@@ -153,7 +157,7 @@ void print_json(bench_options const& o, std::vector<measurement> const& all) {
 
 void print_table(bench_options const& o, std::vector<measurement> const& all) {
   std::printf("%s weights, %s, one thread, random masks; speed over pare's own dense product\n\n", o.dtype.c_str(),
-              simd::default_arch::name());
+              active_arch());
   for (measurement const& m : all) {
     std::printf(
         "%td x %td, %td column%s: dense %.1f us; pays from %.0f %% sparsity on (the cost model expects %.0f %%)\n",
@@ -180,7 +184,9 @@ result<void> bench(bench_options const& o) {
     PARE_TRY(table_file, atomic_file::open(o.tune));
   }
   tuning* const choices = table_file ? &table : nullptr;
-  PARE_TRY(auto const all, o.dtype == "bf16" ? measure<bf16>(o, shapes, choices) : measure<float>(o, shapes, choices));
+  PARE_TRY(auto const all, o.dtype == "bf16"   ? measure<bitmap<bf16>>(o, shapes, choices)
+                           : o.dtype == "int8" ? measure<quantised<128>>(o, shapes, choices)
+                                               : measure<bitmap<float>>(o, shapes, choices));
   if (table_file) {
     PARE_TRY_VOID(table_file->append(as_bytes(table.to_text())));
     PARE_TRY_VOID(table_file->commit());

@@ -108,7 +108,7 @@ struct bench_options {
   std::vector<std::string> shapes{"768x768", "3072x768", "4096x4096"};  // MxK
   std::vector<std::int64_t> columns{1, 32, 128};
   std::vector<double> sparsities{0.2, 0.5, 0.7, 0.8, 0.9, 0.95};
-  std::string dtype = "f32";  // f32, bf16
+  std::string dtype = "f32";  // f32, bf16, int8 (in groups of 128)
   std::string tune;           // a tuning table's file
   bool json = false;
 };

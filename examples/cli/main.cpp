@@ -273,7 +273,7 @@ int main(int argc, char** argv) {
       ->check(number_in(0.0, 1.0))
       ->capture_default_str();
   bench_c->add_option("--dtype", bench_o.dtype, "Of the weights")
-      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->check(CLI::IsMember({"f32", "bf16", "int8"}))
       ->capture_default_str();
   bench_c->add_option("--tune", bench_o.tune,
                       "Add the fastest operand for each shape, columns and sparsity to the tuning table in this file, "

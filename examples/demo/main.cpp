@@ -216,7 +216,7 @@ result<void> run(options const& o) {
   bool const perplexity = dense_quality.is_perplexity;
   demo::report report;
   report.title = "pare: " + std::string(kind(base.network)) + " pruned";
-  report.environment = processor() + "; " + simd::default_arch::name() + "; " + std::to_string(o.threads) +
+  report.environment = processor() + "; " + active_arch() + "; " + std::to_string(o.threads) +
                        " thread(s); batch of " + std::to_string(pass.size()) + (perplexity ? " tokens" : " images");
   report.summary =
       "Sparsity is that of the pruned layers; bytes are the linear layers in their canonical formats. Every time is "

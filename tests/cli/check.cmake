@@ -75,6 +75,7 @@ run(2 "expected one of magnitude" diagnose ${GLYPHS} --methods frobnicate)
 # The break-even sparsity of a small layer.
 run(0 "pays from" bench --shape 64x128 --columns 16 --sparsity 0.5)
 run(0 "\"break_even\"" bench --shape 64x128 --columns 1 --sparsity 0.9 --dtype bf16 --json)
+run(0 "int8 weights" bench --shape 128x256 --columns 1 --sparsity 0.9 --dtype int8)
 run(0 "pays from" bench --shape 64x128 --columns 16 --sparsity 0.5 --tune tuning.txt)
 file(READ ${SCRATCH}/tuning.txt tuned)
 string(REGEX MATCHALL " bitmap f32 64 128 50 16 0 1 [a-z_]+\n" lines "${tuned}")

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <limits>
 #include <string>
 
 #include "kernel/check_kernels.hpp"
@@ -36,7 +37,8 @@ int for_each_table(F&& f) {
   return tables;
 }
 
-/// Operands of 8-bit codes round x to 127 steps a group (see matmul): by no more than half a step of the largest of all.
+/// Operands of 8-bit codes round x to 127 steps a group (see matmul): by no more than half a step of the largest of
+/// all.
 bool within_rounding(quantised<128> const& w, matrix<float> const& x, matrix_span<float const> y) {
   matrix<float> expected(y.shape());
   reference::matmul(w, x.span(), expected.span());
@@ -66,10 +68,10 @@ void check_operand(kernel_table const& table, random_source& random) {
   for (float const density : {0.05f, 0.5f}) {
     constexpr bool whole_blocks = requires(F const& w) { Operand::suits(w); };
     F const format = compress<F>(random_matrix(random, shape), test::mask_for<F>(random, shape, density, whole_blocks));
-    for (index_t const n : {1, 7, 64, 130}) {
+    for (index_t const n : {1, 2, 4, 7, 64, 130}) {
       INFO(table.name << " " << F::name() << "/" << Operand::name() << " density " << density << " N " << n);
       auto const w = lay_out<Operand>(format, table.target, n);
-      auto const x = random_matrix(random, {shape.cols, n});
+      auto x = random_matrix(random, {shape.cols, n});
       matrix<float> y(shape.rows, n);
       matrix<float> turned(n, shape.rows);
       kernel_entry<Operand> const& kernels = table;
@@ -78,6 +80,16 @@ void check_operand(kernel_table const& table, random_source& random) {
       matrix<float> const tokens(x.span().transposed());
       kernels.multiply(w, tokens.span().transposed(), turned.span().transposed(), {}, {});
       REQUIRE(test::same_bits(turned.span().transposed(), y));
+
+      // An Inf reaches the outputs that are connected to it, and no other.
+      index_t const at = shape.cols / 2;
+      x(at, n / 2) = std::numeric_limits<float>::infinity();
+      kernels.multiply(w, x.span(), y.span(), {}, {});
+      for (index_t r = 0; r < shape.rows; ++r) {
+        bool connected = false;
+        format.for_each_in_row(r, [&](index_t c, auto) { connected = connected || c == at; });
+        REQUIRE(std::isfinite(y(r, n / 2)) != connected);
+      }
     }
   }
 }
@@ -119,13 +131,27 @@ TEST_CASE("dispatch: the best kernels, or those that are asked for") {
   for_each_table([&](kernel_table const& table) { best = &table; });
   CHECK(&detail::choose_kernels(nullptr) == best);
   CHECK(&detail::choose_kernels("") == best);
-  CHECK(std::string(detail::choose_kernels("baseline").name) == "baseline");
+  CHECK(std::string(detail::choose_kernels("baseline").name) == simd::default_arch::name());
+  for (char const* name : {"sse4_2", "avx2", "avx512bw", "avx512vnni"})
+    if (wanted == name) CHECK(std::string(active_kernels().name) == name);
   if (wanted.empty()) {
     CHECK(&active_kernels() == best);
   } else {
-    CHECK(active_arch() == wanted);
+    CHECK(active_arch() == (wanted == "baseline" ? simd::default_arch::name() : wanted));
   }
   CHECK(machine_for<dense_tiles<float>>().lanes == active_kernels().target.lanes);
+}
+
+TEST_CASE("dispatch: the better of two can all that the other one can") {
+  for_each_table([](kernel_table const& table) {
+    CHECK(detail::at_least(table.target, table.target));
+    CHECK(detail::at_least(table.target, machine_for<csr<float, std::int64_t>>()));  // the baseline
+  });
+  constexpr machine avx512vnni{16, true, true, true, true, true, false};
+  machine avx512bw = avx512vnni;
+  avx512bw.expands_words = avx512bw.multiplies_bytes = false;
+  CHECK(detail::at_least(avx512vnni, avx512bw));
+  CHECK_FALSE(detail::at_least(avx512bw, avx512vnni));
 }
 
 TEST_CASE("dispatch: a name that is not to be had is an error that says which are") {

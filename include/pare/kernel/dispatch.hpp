@@ -32,6 +32,13 @@ enum class isa { baseline, sse4_2, avx2, avx512bw, avx512vnni };
 
 namespace detail {
 
+/// Whatever b can do, a can.
+[[nodiscard]] constexpr bool at_least(machine const& a, machine const& b) noexcept {
+  return a.lanes >= b.lanes && a.has_32_registers >= b.has_32_registers && a.expands >= b.expands &&
+         a.expands_words >= b.expands_words && a.multiplies_bytes >= b.multiplies_bytes &&
+         a.multiplies_words >= b.multiplies_words && a.permutes_8 >= b.permutes_8;
+}
+
 /// The types of several lists, each once.
 template <class Found, class... Lists>
 struct merged {
@@ -56,7 +63,7 @@ struct operands_of_formats<First, Lists...>
 }  // namespace detail
 
 /// The operands that kernel units hold kernels for: those of all formats that the registry names. Others (blocks of a
-/// size of your own, for example) are multiplied by the baseline.
+/// size of your own, 8-bit codes in groups of another size, for example) are multiplied by the baseline.
 using dispatched_operands =
     typename detail::operands_of_formats<format_list<float>, format_list<bf16>, type_list<quantised<128>>>::type;
 
@@ -73,7 +80,7 @@ struct kernel_entries<type_list<Operand...>> : kernel_entry<Operand>... {};
 
 /// The kernels of one instruction set.
 struct kernel_table : kernel_entries<dispatched_operands> {
-  char const* name = nullptr;  // of the instruction set
+  char const* name = nullptr;  // of the instruction set, as active_arch() gives it
   machine target;              // what operands are laid out for
 };
 
@@ -127,7 +134,7 @@ std::span<kernel_unit const> kernel_units() noexcept;
     if (!has(unit.id)) continue;
     std::strncat(text, " ", sizeof text - std::strlen(text) - 1);
     std::strncat(text, unit.name, sizeof text - std::strlen(text) - 1);
-    if (any ? best == nullptr || unit.kernels().target.lanes >= best->target.lanes : std::strcmp(name, unit.name) == 0)
+    if (any ? best == nullptr || at_least(unit.kernels().target, best->target) : std::strcmp(name, unit.name) == 0)
       best = &unit.kernels();
   }
   if (best == nullptr) {
@@ -149,12 +156,13 @@ std::span<kernel_unit const> kernel_units() noexcept;
 
 #endif
 
-/// The name of the instruction set that multiplies.
+/// The name of the instruction set that multiplies, the same in every program that multiplies with it: "sse4_2",
+/// "avx2", "avx512bw", "avx512vnni" (see isa), or xsimd's name of another.
 [[nodiscard]] inline char const* active_arch() {
 #if defined(PARE_DISPATCH)
   return active_kernels().name;
 #else
-  return simd::default_arch::name();
+  return simd::arch_name<simd::default_arch>;
 #endif
 }
 

@@ -12,7 +12,8 @@ namespace pare::inline PARE_ABI {
 /// Runs independent parts of one piece of work.
 ///
 /// Semantics: `parallel(n, body)` calls body(0) ... body(n - 1), each once, in any order and on any thread, and returns
-/// when all are done; until then the calling thread multiplies nothing else with pare. body does not throw.
+/// when all are done; until then the calling thread multiplies nothing else with pare. body throws nothing but
+/// std::bad_alloc, where a thread's first working memory is not to be had.
 /// `concurrency()` >= 1 says how many may run at a time. How work is cut never changes a result: rows of Y are computed
 /// whole, in a fixed order.
 template <class E>

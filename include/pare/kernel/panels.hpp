@@ -14,8 +14,9 @@
 
 namespace pare::inline PARE_ABI::detail {
 
-/// Working memory of one thread; grows to the largest size asked for and stays. Slot 0: packed X, slot 1: a vector x,
-/// slot 2: a tile of Y, slot 3: a product that waits for its epilogue. (A: see dispatch.hpp.)
+/// Working memory of one thread; grows to the largest size asked for and stays. Slot 0: packed X, slot 1: a vector x, a
+/// few columns or their codes, slot 2: a tile of Y, slot 3: a product that waits for its epilogue. (A: see
+/// dispatch.hpp.)
 template <class A>
 float* scratch(int slot, index_t floats) {
   struct buffer {

@@ -192,13 +192,14 @@ template <sparse_format F>
   return detail::best_of(typename operands_of<F>::type{}, std::move(format), options);
 }
 
-/// The lowest sparsity, in steps of a hundredth, from which on the cost model expects an unstructured sparse operand to
-/// be faster than the dense ones for W (M, K) and N columns on this architecture; 1 where it never is.
-template <weight_value T = float>
+/// The lowest sparsity, in steps of a hundredth, from which on the cost model expects a sparse operand of format F to
+/// be faster than the dense ones for W (M, K) and N columns on this architecture; 1 where it never is. By dtype,
+/// without a pattern: bitmap<float>, bitmap<bf16>, quantised<128>.
+template <sparse_format F = bitmap<float>>
 [[nodiscard]] inline sparsity break_even(extents weights, index_t columns) {
   auto const least = [&](index_t nnz, bool dense_ones) {
     double best = detail::never;
-    operands_of<bitmap<T>>::type::for_each([&]<class O>() {
+    operands_of<F>::type::for_each([&]<class O>() {
       if (detail::is_dense_operand<O> == dense_ones)
         best = std::min(best, kernels_of<O>::cycles(detail::on_its_machine<O>({weights, nnz, columns})));
     });

@@ -103,6 +103,14 @@ inline constexpr machine machine_of = {lanes<A>,         has_32_registers<A>, ex
                                        expands_words<A>, multiplies_bytes<A>, multiplies_words<A>,
                                        permutes_8<A>};
 
+/// What A is called, with what this translation unit may use beside it: as pare_add_dispatch calls its units, where one
+/// of them is the same.
+template <class A>
+inline constexpr char const* arch_name = multiplies_bytes<A>                           ? "avx512vnni"
+                                         : std::is_same_v<A, xsimd::fma3<xsimd::avx2>> ? "avx2"
+                                         : std::is_same_v<A, xsimd::sse4_2>            ? "sse4_2"
+                                                                                       : A::name();
+
 /// A is on_intel.
 template <class A>
 inline constexpr bool for_intel = std::is_same_v<A, on_intel<typename plain<A>::arch>>;
@@ -151,14 +159,12 @@ template <class A>
   return for_intel<A> ? intels : usual;
 }
 
-/// f(0), ..., f(N - 1), one after the other. Arrays that are indexed with the arguments become registers for certain, if
-/// g++ must inline f (`__attribute__((always_inline))` behind its parameters): with -O2, or where a file has many
+/// f(0), ..., f(N - 1), one after the other. Arrays that are indexed with the arguments become registers for certain,
+/// if g++ must inline f (`__attribute__((always_inline))` behind its parameters): with -O2, or where a file has many
 /// kernels, it leaves lambdas and loops as they are, and keeps sums in memory.
 template <class A, index_t N, class F>
 [[gnu::always_inline]] inline void repeat(F&& f) noexcept {
-  [&]<index_t... I>(std::integer_sequence<index_t, I...>) __attribute__((always_inline)) {
-    (f(I), ...);
-  }
+  [&]<index_t... I>(std::integer_sequence<index_t, I...>) __attribute__((always_inline)) { (f(I), ...); }
   (std::make_integer_sequence<index_t, N>{});
 }
 

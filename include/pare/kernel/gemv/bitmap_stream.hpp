@@ -17,6 +17,8 @@
 // must be covered, one too many rather than one too few (see row_lines). With pages of 2 MB all figures are 5 % better.
 // Intel Xeon, while its memory was quiet (17 GB/s): 3.5 KB ahead 1.7 / 2.9, 0.84 of the memory's speed; twice as
 // long from the first-level cache as Zen 5 (an expansion takes two of its multiply-adds' slots).
+// vdpbf16ps is not used for bf16: it would round x to bf16 (an error of 2^-9 where weights alone have it), and what it
+// would save is not what limits decode.
 // Dead ends: masks through general registers (kmovw: 2.6 cycles a step) or shifted in mask registers (float: 1.87);
 // 8 rows a group; trip counts of prefetches that are not constant (registers spill: 1.4x at 50 %); tests of a broadcast
 // mask for bf16 (2.75 cycles).
@@ -202,7 +204,7 @@ template <class A, index_t Width, index_t First, index_t Rows, index_t Lines, bo
       bits[i] = m[i];
       row[i] = v;
       __builtin_prefetch(v + ahead);
-      if constexpr (Lines > 1) __builtin_prefetch(v + ahead + line);
+      __builtin_prefetch(v + ahead + line);
       if constexpr (Lines > 2) __builtin_prefetch(v + ahead + 2 * line);
       v += std::popcount(bits[i]);
     });

@@ -150,8 +150,11 @@ TEST_CASE("dispatch: the better of two can all that the other one can") {
   constexpr machine avx512vnni{16, true, true, true, true, true, false};
   machine avx512bw = avx512vnni;
   avx512bw.expands_words = avx512bw.multiplies_bytes = false;
+  constexpr machine avx2{8, false, false, false, false, true, true};
   CHECK(detail::at_least(avx512vnni, avx512bw));
   CHECK_FALSE(detail::at_least(avx512bw, avx512vnni));
+  CHECK(detail::at_least(avx512bw, avx2));
+  CHECK_FALSE(detail::at_least(avx2, avx512bw));
 }
 
 TEST_CASE("dispatch: a name that is not to be had is an error that says which are") {

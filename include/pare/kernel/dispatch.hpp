@@ -36,7 +36,7 @@ namespace detail {
 [[nodiscard]] constexpr bool at_least(machine const& a, machine const& b) noexcept {
   return a.lanes >= b.lanes && a.has_32_registers >= b.has_32_registers && a.expands >= b.expands &&
          a.expands_words >= b.expands_words && a.multiplies_bytes >= b.multiplies_bytes &&
-         a.multiplies_words >= b.multiplies_words && a.permutes_8 >= b.permutes_8;
+         a.multiplies_words >= b.multiplies_words && (a.permutes_8 || a.expands) >= b.permutes_8;
 }
 
 /// The types of several lists, each once.

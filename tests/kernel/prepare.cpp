@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Prepared operands, whatever was chosen, multiply as their format does.
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -102,6 +103,7 @@ TEST_CASE("prepare: takes the operand that is named, and measures where it is to
   CHECK(std::string(pare::prepare(format, {.zero_inputs = 0.99, .operand = "column_major"}).name()) == "column_major");
   CHECK_THROWS_AS(pare::prepare(format, {.operand = "none of this name"}), pare::contract_violation);
   CHECK_THROWS_AS(pare::prepare(format, {.zero_inputs = 1.5}), pare::contract_violation);
+  multiplies(pare::prepare(format, {.columns = std::numeric_limits<index_t>::max()}));
 }
 
 TEMPLATE_TEST_CASE("break_even: lies where the cost model's choice changes", "", pare::bitmap<float>,

@@ -118,6 +118,7 @@ TEST_CASE("tuning: text that is no table is refused by its line") {
       {head + "a", 2, "expected"},
       {head + "\n#\na csr f32 3 5 10 1 0 1", 4, "name of an operand"},
       {head + "a csr f32 3 5 10 1 0 1 unheard_of", 2, "name of an operand"},
+      {head + " #a csr f32 3 5 10 1 0 1 csr", 2, "begin with '#'"},
       {head + "a csr f32 3 5 10 1 0 1 CSR", 2, "name of an operand"},
       {head + "a csr f32 3 5 10 1 0 1 csr more", 2, "nothing may follow"},
       {head + "a csr f32 3 5 10 1 0 1 csr\r\n", 2, "name of an operand"},

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Version, and the inline namespace that every declaration of pare lives in.
 //
-// The namespace names the version *and* what changes inline code: the contract policy (see contract.hpp) and whether
-// kernels are chosen at run time (see kernel/dispatch.hpp). Translation units built differently then differ in their
-// symbols, and mixing them is a link error, not an ODR bug.
+// The namespace names the version *and* what changes inline code: the contract policy (see contract.hpp), whether
+// kernels are chosen at run time (see kernel/dispatch.hpp), and the extensions of AVX-512 that no type names (see
+// simd::expands_words). Translation units built differently then differ in their symbols, and mixing them is a link
+// error, not an ODR bug.
 #pragma once
 
 #define PARE_VERSION_MAJOR 0
@@ -24,6 +25,10 @@
 #define PARE_ABI v0_1_throw_dispatch
 #elif defined(PARE_DISPATCH)
 #define PARE_ABI v0_1_terminate_dispatch
+#elif defined(__AVX512VNNI__) && defined(__AVX512VBMI2__) && PARE_CONTRACT_THROW
+#define PARE_ABI v0_1_throw_vnni
+#elif defined(__AVX512VNNI__) && defined(__AVX512VBMI2__)
+#define PARE_ABI v0_1_terminate_vnni
 #elif PARE_CONTRACT_THROW
 #define PARE_ABI v0_1_throw
 #else

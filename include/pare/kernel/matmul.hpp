@@ -437,8 +437,8 @@ void matmul_with(typename Kernel::operand const& w, matrix_span<float const> x, 
 ///             any layout of x and y.
 ///             Operands of 8-bit codes (int8_dense, ...) round x to 8 bits by group of inputs with the scale
 ///             s = max|x| / 127: y is W times the rounded x, and |y - W x| <= sum over groups of (s / 2) sum |w|, up to
-///             float rounding, where no product of a weight's scale and s overflows. With Inf or NaN anywhere in x
-///             nothing is rounded.
+///             float rounding, where no product of a weight's scale and s overflows or falls below 2^-126. With Inf or
+///             NaN anywhere in x nothing is rounded.
 /// Threads:    rows are shared out by stored elements; small products run on the calling thread.
 ///             Two threads are 1.8 to 1.95 times as fast as one (768 x 768 to 4096 x 4096, 128 columns; 1.78 for the
 ///             first at 90 % sparsity).

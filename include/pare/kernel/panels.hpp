@@ -17,6 +17,7 @@ namespace pare::inline PARE_ABI::detail {
 /// Working memory of one thread; grows to the largest size asked for and stays. Slot 0: packed X, slot 1: a vector x, a
 /// few columns or their codes, slot 2: a tile of Y, slot 3: a product that waits for its epilogue. (A: see
 /// dispatch.hpp.)
+/// It ends with the thread: destructors of static and thread_local objects must not multiply.
 template <class A>
 float* scratch(int slot, index_t floats) {
   struct buffer {

@@ -125,7 +125,7 @@ template <class... O, sparse_format F>
                "prepare: zero_inputs is a fraction and must lie in [0, 1]");
   matmul_shape const shape{.weights = format.shape(),
                            .nnz = format.nnz(),
-                           .columns = std::max<index_t>(options.columns, 1),
+                           .columns = std::clamp<index_t>(options.columns, 1, index_t{1} << 40),
                            .live = 1.0 - options.zero_inputs};
   auto const estimate = [&](prepare_options const& o) {
     return std::array{estimated_cycles<O>(format, on_its_machine<O>(shape), o)...};
@@ -197,6 +197,7 @@ template <sparse_format F>
 /// without a pattern: bitmap<float>, bitmap<bf16>, quantised<128>.
 template <sparse_format F = bitmap<float>>
 [[nodiscard]] inline sparsity break_even(extents weights, index_t columns) {
+  columns = std::clamp<index_t>(columns, 1, index_t{1} << 40);
   auto const least = [&](index_t nnz, bool dense_ones) {
     double best = detail::never;
     operands_of<F>::type::for_each([&]<class O>() {

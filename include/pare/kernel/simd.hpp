@@ -80,18 +80,13 @@ template <class A>
 inline constexpr bool expands = std::is_base_of_v<xsimd::avx512cd, A>;
 template <class A>
 inline constexpr bool expands_words =
-#if defined(__AVX512VBMI2__)
+#if defined(__AVX512VBMI2__) && defined(__AVX512VNNI__)  // no processor has the first alone; PARE_ABI names both
     std::is_base_of_v<xsimd::avx512bw, A>;
 #else
     false;
 #endif
 template <class A>
-inline constexpr bool multiplies_bytes =
-#if defined(__AVX512VNNI__)
-    expands_words<A>;
-#else
-    false;
-#endif
+inline constexpr bool multiplies_bytes = expands_words<A>;
 template <class A>
 inline constexpr bool multiplies_words = std::is_base_of_v<xsimd::avx2, A> || std::is_base_of_v<xsimd::avx512bw, A>;
 

@@ -21,7 +21,8 @@
 namespace pare::inline PARE_ABI {
 
 /// An execution of `threads` threads, the calling one included. `parallel` may be called from several threads (calls
-/// wait for each other), but not from inside a body.
+/// wait for each other), but not from inside a body; from inside one of another pool only where pools are nested in one
+/// order. A pool that a worker of another creates may use that worker's processor only.
 ///
 /// Where it has as many threads as the program may use processors, each worker has one of its own (Linux), which
 /// changes only when the caller comes to run there.

@@ -198,6 +198,7 @@ inline result<tuning> tuning::parse(std::string_view text) {
     if (!std::exchange(begun, true) || line.empty() || line.front() == '#') continue;
     tuned_layer layer;
     if (char const* const rule = take(line, layer)) return refuse(rule);
+    if (layer.arch.front() == '#') return refuse("an architecture must not begin with '#'");  // to_text would lose it
     std::string_view const operand = take_word(line);
     if (!is_operand_name(operand)) return refuse("the last word must be the name of an operand");
     if (!take_word(line).empty()) return refuse("nothing may follow the name of the operand");

@@ -48,7 +48,7 @@ void row_pairs_spmm<T>::run(row_pairs<T> const& w, x_panel x, float* sums, y_til
                             index_t r1) noexcept {
   index_t const step = w.block_rows();
   simd::with_processor<A, std::is_same_v<T, float>>([&]<class B>(std::type_identity<B>) {
-    for (index_t r = r0; r < r1; r += step, sums += step * x.vectors * simd::lanes<A>) {
+    for (index_t r = r0; r < r1; r += step) {
       index_t const end = r + step < r1 ? r + step : r1;
       if constexpr (simd::has_32_registers<A>) {
         if (x.vectors == 8) block<B, 8>(w, x, sums, y, e, r, end);
@@ -58,6 +58,7 @@ void row_pairs_spmm<T>::run(row_pairs<T> const& w, x_panel x, float* sums, y_til
       if (x.vectors == 3) block<B, 3>(w, x, sums, y, e, r, end);
       if (x.vectors == 2) block<B, 2>(w, x, sums, y, e, r, end);
       if (x.vectors == 1) block<B, 1>(w, x, sums, y, e, r, end);
+      if (sums != nullptr) sums += step * x.vectors * simd::lanes<A>;
     }
   });
 }

@@ -67,9 +67,10 @@ void sliced_ell_spmm<T>::run(sliced_ell<T> const& w, x_panel x, float* sums, y_t
                              index_t r1) noexcept {
   index_t const rows = w.block_rows();
   simd::with_processor<A, std::is_same_v<T, float>>([&]<class B>(std::type_identity<B>) {
-    for (index_t r = r0; r < r1; r += rows, sums += rows * x.vectors * simd::lanes<A>) {
+    for (index_t r = r0; r < r1; r += rows) {
       if (x.vectors == 2) block<B, 2>(w, x, sums, y, e, r);
       if (x.vectors == 1) block<B, 1>(w, x, sums, y, e, r);
+      if (sums != nullptr) sums += rows * x.vectors * simd::lanes<A>;
     }
   });
 }

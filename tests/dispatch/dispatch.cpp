@@ -132,8 +132,6 @@ TEST_CASE("dispatch: the best kernels, or those that are asked for") {
   CHECK(&detail::choose_kernels(nullptr) == best);
   CHECK(&detail::choose_kernels("") == best);
   CHECK(std::string(detail::choose_kernels("baseline").name) == simd::default_arch::name());
-  for (char const* name : {"sse4_2", "avx2", "avx512bw", "avx512vnni"})
-    if (wanted == name) CHECK(std::string(active_kernels().name) == name);
   if (wanted.empty()) {
     CHECK(&active_kernels() == best);
   } else {

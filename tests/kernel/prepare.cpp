@@ -103,7 +103,9 @@ TEST_CASE("prepare: takes the operand that is named, and measures where it is to
   CHECK(std::string(pare::prepare(format, {.zero_inputs = 0.99, .operand = "column_major"}).name()) == "column_major");
   CHECK_THROWS_AS(pare::prepare(format, {.operand = "none of this name"}), pare::contract_violation);
   CHECK_THROWS_AS(pare::prepare(format, {.zero_inputs = 1.5}), pare::contract_violation);
-  multiplies(pare::prepare(format, {.columns = std::numeric_limits<index_t>::max()}));
+  auto const widest = pare::prepare(format, {.columns = std::numeric_limits<index_t>::max()});
+  CHECK(std::string(widest.name()) == pare::prepare(format, {.columns = index_t{1} << 20}).name());
+  multiplies(widest);
 }
 
 TEMPLATE_TEST_CASE("break_even: lies where the cost model's choice changes", "", pare::bitmap<float>,
